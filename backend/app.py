@@ -1,0 +1,75 @@
+"""The assembly: settings to a FastAPI application, and what its start and end take."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import structlog
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from backend import health, logs, me, migrations, problems, tasks
+from backend.auth import Verifier
+from backend.database import Database
+from backend.embedded import database_url
+from backend.settings import Settings
+
+log = structlog.get_logger()
+
+DESCRIPTION = """
+Your users' tasks, for a Next.js app with Better Auth. Send the JWT of `GET /api/auth/token` as a bearer token;
+in development, `uv run main.py token --user alice` prints one for **Authorize**.
+"""
+
+
+@contextmanager
+def prepared(settings: Settings) -> Iterator[str]:
+    """Yield the URL of a database that is there and migrated, as far as the settings ask for it. Raises StartError."""
+    with database_url(settings) as url:
+        if settings.migrate_on_start:
+            migrations.upgrade(url, settings.db_wait_seconds)
+        yield url
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application; its lifespan prepares the database and keeps the key set fresh."""
+    logs.configure(settings.log_level, settings.log_format or "json")
+    verifier = Verifier.of(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with prepared(settings) as url:
+            database = Database(url, pool_size=settings.db_pool_size, wait_seconds=settings.db_wait_seconds)
+            app.state.database = database
+            refresher = asyncio.create_task(verifier.key_set.keep_fresh()) if verifier.key_set else None
+            log.info("started", environment=settings.environment)
+            yield
+            log.info("stopped")
+            if refresher:
+                refresher.cancel()
+                with suppress(asyncio.CancelledError):
+                    await refresher
+            database.close()
+
+    app = FastAPI(
+        title="Better Tasks",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        max_body_size=settings.max_body_bytes,
+    )
+    app.state.verifier = verifier
+    problems.install(app)
+    for router in (tasks.router, me.router, health.router):
+        app.include_router(router)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["ETag", "Location", "X-Request-ID", "API-Version"],
+        )
+    app.add_middleware(logs.RequestMiddleware)
+    return app

@@ -1,0 +1,289 @@
+"""Token to user: the strict verifier, and the dependency that gives a route its user."""
+
+import json
+import math
+import re
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import structlog
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from jose import jws
+from jose.exceptions import JOSEError
+
+from backend.keys import JWKS_ALGORITHMS, KeySet, VerificationKey, shared_secret
+from backend.problems import Problem
+from backend.settings import Settings
+
+MAX_TOKEN_BYTES = 8 * 1024
+MAX_HEADER_BYTES = 1024
+MAX_USER_ID_LENGTH = 255
+LEEWAY_SECONDS = 30
+# Header parameters that bring a key along, point to one, or change how the token is to be read (RFC 7515,
+# section 4.1; RFC 7797). No key or rule of a verifier may come from the token that it judges.
+FORBIDDEN_PARAMETERS = {"crit", "jwk", "jku", "x5u", "x5c", "zip", "b64"}
+
+JSON_MEDIA_TYPE = re.compile(r"application/(json|[\w.-]+\+json)\s*(;|$)", re.IGNORECASE)
+
+log = structlog.get_logger()
+
+
+class TokenError(Exception):
+    """A token that is no access token for this API.
+
+    `reason` is one fixed word for the log; the message may quote the token and is for its holder only.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TokenExpiredError(TokenError):
+    """A token that was good in every way, and whose time is up."""
+
+
+class UnknownKeyError(TokenError):
+    """A token signed with a key that the key set does not hold, or does not hold yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says: `user_id` is the owner of rows, `expires_at` is in seconds since 1970."""
+
+    user_id: str
+    expires_at: float
+    email: str | None
+    name: str | None
+    role: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """The keys and the names that tokens are held against."""
+
+    secret: VerificationKey | None
+    key_set: KeySet | None
+    issuer: str | None
+    audience: str | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Verifier":
+        secret = settings.better_auth_secret
+        return cls(
+            secret=shared_secret(secret.get_secret_value()) if secret else None,
+            key_set=KeySet(settings.jwks_url) if settings.jwks_url else None,
+            issuer=settings.issuer,
+            audience=settings.audience,
+        )
+
+
+def _part(name: str, text: str) -> bytes:
+    """Decode one part of a token: base64url without padding, in its one canonical spelling (RFC 7515, section 2)."""
+    try:
+        decoded = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        decoded = b""
+    if not decoded or urlsafe_b64encode(decoded).rstrip(b"=") != text.encode("ascii", "replace"):
+        raise TokenError("encoding", f"The {name} of the token is not canonical base64url.")
+    return decoded
+
+
+def _object(name: str, data: bytes) -> dict[str, Any]:
+    """Parse one part of a token as a strict JSON object: UTF-8, no repeated names, no NaN or Infinity."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            raise ValueError("a name is repeated")
+        return result
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        value = json.loads(data.decode(), object_pairs_hook=unique, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        raise TokenError("json", f"The {name} of the token is not strict JSON.") from None
+    if not isinstance(value, dict):
+        raise TokenError("json", f"The {name} of the token is not a JSON object.")
+    return value
+
+
+def _time(claims: dict[str, Any], name: str) -> float | None:
+    """Return a NumericDate claim (RFC 7519, section 2) or None if it is absent."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    # A bool is an int to Python, 1e400 is infinity, and an integer may be too large for a float.
+    if type(value) not in (int, float) or not -1e300 < value < 1e300:
+        raise TokenError(name, f"The {name} claim is not a finite number.")
+    return float(value)
+
+
+def _user_id(claims: dict[str, Any]) -> str:
+    """Return whose token it is: `sub`, or else `user_id`, and nothing else.
+
+    Better Auth signs mail links and cookies with the same secret; their `userId`, `email` or `user` name nobody here.
+    """
+    subjects = [claims[name] for name in ("sub", "user_id") if name in claims]
+    if not subjects:
+        raise TokenError("subject_missing", "The token has no sub claim, so it is not an access token.")
+    if any(subject != subjects[0] for subject in subjects):
+        raise TokenError("subject_ambiguous", "The sub and user_id claims name two users.")
+    subject = subjects[0]
+    if (
+        not isinstance(subject, str)
+        or not 1 <= len(subject) <= MAX_USER_ID_LENGTH
+        or subject != subject.strip()
+        or re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", subject)
+    ):
+        raise TokenError("subject", "The sub claim is not 1 to 255 characters without control characters.")
+    return subject
+
+
+def _text(claims: dict[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    return value if isinstance(value, str) and not re.search(r"[\ud800-\udfff]", value) else None
+
+
+def verify(token: str, verifier: Verifier) -> Claims:
+    """Return the claims of an access token, or raise TokenError: the one place that decides.
+
+    python-jose checks the signature and nothing else. Whatever it would let pass is refused before and after
+    it (docs/decisions/0004): RFC 7515 for the form, RFC 7519 for the claims, RFC 8725 for the rest.
+    """
+    if len(token) > MAX_TOKEN_BYTES:
+        raise TokenError("size", "The token is longer than 8 KiB.")
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise TokenError("structure", "A JWT has three parts with dots between them.")
+    header_bytes, payload, _ = map(_part, ("header", "payload", "signature"), parts)
+    if len(header_bytes) > MAX_HEADER_BYTES:
+        raise TokenError("header_size", "The header of the token is longer than 1 KiB.")
+
+    header = _object("header", header_bytes)
+    if any(isinstance(value, dict | list) for value in header.values()) or FORBIDDEN_PARAMETERS & header.keys():
+        raise TokenError("header", "The header of the token holds a parameter that no access token has.")
+    if header.get("typ", "JWT") not in ("JWT", "at+jwt"):
+        raise TokenError("type", "The typ of the token says that it is not an access token.")
+    kid = header.get("kid")
+    if "kid" in header and not (isinstance(kid, str) and kid and kid.isprintable()):
+        raise TokenError("kid", "The kid of the token is not a printable string.")
+
+    # Each source of keys has its own algorithms, and each key its one: no public key ever serves as a secret.
+    algorithm = header.get("alg")
+    key = None
+    if algorithm == "HS256":
+        key = verifier.secret
+    elif algorithm in JWKS_ALGORITHMS and verifier.key_set and kid:
+        key = verifier.key_set.keys.get(kid)
+        if key is None:
+            raise UnknownKeyError("unknown_kid", "The key set holds no key with the kid of the token.")
+    if key is None or key.algorithm != algorithm:
+        raise TokenError("algorithm", "The alg of the token is not one that this API has such a key for.")
+    try:
+        jws.verify(token, key.key, [key.algorithm])
+    except JOSEError:
+        raise TokenError("signature", "The signature is not one of its key: an altered token.") from None
+
+    claims = _object("payload", payload)
+    expires_at, not_before, issued_at = (_time(claims, name) for name in ("exp", "nbf", "iat"))
+    now = time.time()
+    if expires_at is None:
+        raise TokenError("exp", "The token has no exp claim.")
+    for name, value in (("nbf", not_before), ("iat", issued_at)):
+        if value is not None and value > now + LEEWAY_SECONDS:
+            raise TokenError(name, f"The {name} claim lies in the future.")
+    if verifier.issuer is not None and claims.get("iss") != verifier.issuer:
+        raise TokenError("issuer", f"The iss claim is {claims.get('iss')!r}, and must be {verifier.issuer!r}.")
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    if verifier.audience is not None and verifier.audience not in audiences:
+        raise TokenError("audience", f"The aud claim is {audience!r}, and must be {verifier.audience!r}.")
+    if claims.get("type", "access") != "access":
+        raise TokenError("type", "The type claim says that it is not an access token.")
+    user_id = _user_id(claims)
+    if expires_at + LEEWAY_SECONDS <= now:
+        raise TokenExpiredError("expired", f"The token expired {math.ceil(now - expires_at)} s ago.")
+    return Claims(user_id, expires_at, _text(claims, "email"), _text(claims, "name"), _text(claims, "role"))
+
+
+async def authenticate(token: str, verifier: Verifier) -> Claims:
+    """Verify a token, with a fresh look at the key set if its key is unknown; raise TokenError or Problem."""
+    try:
+        return verify(token, verifier)
+    except UnknownKeyError:
+        assert verifier.key_set is not None
+        await verifier.key_set.refresh()
+        if not verifier.key_set.usable:
+            raise Problem(
+                "AUTH_KEYS_UNAVAILABLE",
+                "The keys that tokens are verified with cannot be fetched. Try again in a moment.",
+                headers={"Retry-After": "5"},
+            ) from None
+        return verify(token, verifier)
+
+
+def _bearer(request: Request) -> str:
+    """Return the token of the one Authorization header (RFC 6750, section 2.1)."""
+    values = request.headers.getlist("authorization")
+    if not values:
+        raise Problem(
+            "MISSING_TOKEN", "Send a token: Authorization: Bearer <token>.", headers={"WWW-Authenticate": "Bearer"}
+        )
+    scheme, _, token = values[0].partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer":
+        raise TokenError("header_form", "There must be one Authorization header, and its scheme must be Bearer.")
+    return token.strip(" ")
+
+
+async def current_user(request: Request) -> Claims:
+    """Return whose request it is, or raise the 401; the caller gets one message, the log gets the reason."""
+    try:
+        claims = await authenticate(_bearer(request), request.app.state.verifier)
+    except TokenError as error:
+        log.warning("authentication_failed", reason=error.reason, client=request.client and request.client.host)
+        expired = isinstance(error, TokenExpiredError)
+        raise Problem(
+            "TOKEN_EXPIRED" if expired else "INVALID_TOKEN",
+            "The token has expired. Get a new one." if expired else "The token is not valid for this API.",
+            headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+        ) from None
+    request.state.user_id = claims.user_id
+    return claims
+
+
+class UserRoute(APIRoute):
+    """A route for a user: the token is checked before anything else of the request is read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        takes_json = self.body_field is not None
+
+        async def handle_for_user(request: Request) -> Response:
+            request.state.user = await current_user(request)
+            if takes_json and not JSON_MEDIA_TYPE.match(request.headers.get("content-type", "")):
+                raise Problem("UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header Content-Type: application/json.")
+            return await handle(request)
+
+        return handle_for_user
+
+
+class _User(HTTPBearer):
+    """Hands a route the user that UserRoute found, and puts the bearer scheme into the API's description."""
+
+    async def __call__(self, request: Request) -> Claims:  # type: ignore[override]
+        user: Claims = request.state.user
+        return user
+
+
+CurrentUser = Annotated[
+    Claims,
+    Depends(_User(bearerFormat="JWT", description="A JWT of Better Auth, or of `uv run main.py token --user NAME`.")),
+]

@@ -1,0 +1,196 @@
+"""The commands: serve, token, doctor and migrate."""
+
+import argparse
+import multiprocessing
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from backend.settings import ENV_FILE, ROOT, Settings, StartError, load_settings, write_env_file
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+UVICORN_STARTUP_FAILURE = 3
+GRACEFUL_SHUTDOWN_SECONDS = 8
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _fail(error: StartError, code: int = 1) -> NoReturn:
+    print(error, file=sys.stderr)
+    sys.exit(code)
+
+
+def app_for_uvicorn() -> "FastAPI":
+    """Return the application for `uvicorn main:app`; with settings that do not allow a start, exit with 1."""
+    from backend.app import create_app
+
+    try:
+        write_env_file()
+        return create_app(load_settings())
+    except StartError as error:
+        # uvicorn restarts a worker that ends with any other code than its own for a failed start.
+        _fail(error, UVICORN_STARTUP_FAILURE if multiprocessing.parent_process() else 1)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, or raise StartError; before anything slow, so that a port in use is told at once."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # With the protocol named: asyncio sets TCP_NODELAY only on sockets that say they are TCP.
+        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        hint = f"Is another `uv run main.py` running? End it, or take another port: uv run main.py --port {port + 1}"
+        raise StartError(f"Cannot listen on {host} port {port}: {error.strerror}. {hint}") from None
+    return listener
+
+
+def _serve(options: argparse.Namespace) -> None:
+    wrote_env = write_env_file()
+    settings = load_settings()
+    host = options.host or settings.host
+    port = settings.port if options.port is None else options.port
+    workers = options.workers or settings.web_concurrency
+    listener = _listen(host, port)
+
+    import uvicorn
+    from uvicorn.supervisors import ChangeReload, Multiprocess
+
+    from backend import logs
+    from backend.app import prepared
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn's own raises the signal again at its end, which would end this process before its database.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self.handle_exit)
+            yield
+
+    # Until uvicorn listens for signals itself, and after it, a signal must not leave a database running.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
+    logs.configure(settings.log_level, settings.log_format or "json")
+    with prepared(settings) as url:
+        # What is prepared here need not be prepared again in the lifespan, nor in every worker.
+        os.environ |= {"DATABASE_URL": url, "MIGRATE_ON_START": "false"}
+        config = uvicorn.Config(
+            "main:app",
+            workers=workers,
+            reload=options.reload,
+            reload_dirs=[str(ROOT / "backend")] if options.reload else None,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            forwarded_allow_ips=settings.forwarded_allow_ips,
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+        )
+        if settings.environment == "development":
+            _welcome(host, listener.getsockname()[1], settings, wrote_env)
+        if options.reload:
+            ChangeReload(config, target=Server(config).run, sockets=[listener]).run()
+        elif workers > 1:
+            Multiprocess(config, sockets=[listener]).run()
+        else:
+            Server(config).run(sockets=[listener])
+
+
+def _welcome(host: str, port: int, settings: Settings, wrote_env: bool) -> None:
+    url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0', '::', '::1') else host}:{port}"  # noqa: S104
+    database = "yours, from DATABASE_URL" if settings.database_url else "PostgreSQL 18, embedded, its data in .data/"
+    print(
+        f"Better Tasks   {url}",
+        f"  docs         {url}/docs",
+        f"  database     {database}",
+        f"  settings     .env{', just written, with a fresh secret' if wrote_env else ''}",
+        "  a token      uv run main.py token --user alice",
+        sep="\n",
+        flush=True,
+    )
+
+
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"(-?\d{1,9})([smhd]?)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time like 90s, 15m, 1h or 7d")
+    return int(match[1]) * UNITS[match[2] or "s"]
+
+
+def _claim(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is no claim like role=admin")
+    return name, value
+
+
+def _token(options: argparse.Namespace) -> None:
+    from jose import jws
+
+    settings = load_settings()
+    if settings.better_auth_secret is None:
+        raise StartError(f"BETTER_AUTH_SECRET: is missing in the environment and in {ENV_FILE}: a token needs it")
+    now = int(time.time())
+    claims = {"sub": options.user, "iat": now, "exp": now + options.ttl}
+    claims |= {name: value for name, value in (("iss", settings.issuer), ("aud", settings.audience)) if value}
+    claims |= dict(options.claim)
+    print(jws.sign(claims, settings.better_auth_secret.get_secret_value(), algorithm="HS256"))
+
+
+def _migrate(_: argparse.Namespace) -> None:
+    from backend import migrations
+    from backend.embedded import database_url
+
+    settings = load_settings()
+    with database_url(settings) as url:
+        migrations.upgrade(url, settings.db_wait_seconds)
+    print(f"The database is at revision {migrations.head()}.")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from backend.doctor import examine
+
+    sys.exit(0 if examine(options.token) else 1)
+
+
+def main() -> None:
+    """Run one command and exit: 0 if it did what it is for, 1 if not, 2 if the call is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="main.py", description="A task API for Next.js apps with Better Auth. Without a command, it serves."
+    )
+    parser.set_defaults(run=_serve)
+    parser.add_argument("--host", help="address to listen on (HOST, 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (PORT, 8000)")
+    parser.add_argument("--workers", type=int, help="number of processes (WEB_CONCURRENCY, 1)")
+    parser.add_argument("--reload", action="store_true", help="start again when a file in backend/ changes")
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    token = commands.add_parser("token", help="print a token for a user, signed with BETTER_AUTH_SECRET")
+    token.set_defaults(run=_token)
+    token.add_argument("--user", required=True, help="the user's id")
+    token.add_argument(
+        "--ttl", type=_seconds, default=3600, help="how long it is valid: 90s, 15m, 1h (the default), 7d"
+    )
+    token.add_argument("--claim", type=_claim, action="append", default=[], help="one more claim, like role=admin")
+
+    doctor = commands.add_parser("doctor", help="say what is wrong: settings, database, keys, a token")
+    doctor.set_defaults(run=_doctor)
+    doctor.add_argument("token", nargs="?", help="a token: says exactly why it is or is not accepted")
+
+    commands.add_parser("migrate", help="bring the database to the newest revision").set_defaults(run=_migrate)
+    options = parser.parse_args()
+    try:
+        options.run(options)
+    except StartError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,223 @@
+"""PostgreSQL: a pool of connections, and one way to run one statement as one user in one message."""
+
+import asyncio
+from typing import Annotated, Any
+
+import psycopg2
+import structlog
+from fastapi import Depends, Request
+from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
+from psycopg2.extras import register_uuid
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+
+from backend.problems import Problem, invalid
+
+# psycopg2 sends this and the statement as one message, which PostgreSQL runs as one transaction: one
+# round trip, and SET LOCAL leaves nothing behind on the connection (docs/decisions/0002).
+STATEMENT_TIMEOUT_SECONDS = 10
+PREFIX = (
+    "SET LOCAL app.user_id = %(user_id)s; "
+    f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'; "
+    "SET LOCAL TimeZone = 'UTC'; "
+)
+MAX_WAITING = 1000
+RETRY_CONNECT_SECONDS = 0.2
+
+DIALECT = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
+
+log = structlog.get_logger()
+register_uuid()  # type: ignore[no-untyped-call]
+
+
+# What a statement that PostgreSQL refused means to the caller: by constraint, and by class of SQLSTATE.
+CONSTRAINTS = {"recurrence_needs_due_date": ("recurrence_rule", "needs a due_date beside it")}
+TRY_AGAIN = ("08", "40", "53", "55", "57")  # lost, deadlocked, out of resources, locked, cancelled or shutting down
+
+
+def _unavailable() -> Problem:
+    return Problem(
+        "DATABASE_UNAVAILABLE", "The database does not answer. Try again in a moment.", headers={"Retry-After": "2"}
+    )
+
+
+def _problem(error: psycopg2.Error) -> Problem:
+    """Return what the caller is told of a database error. The log gets its SQLSTATE, not its message, which
+    can quote the caller's data."""
+    state, constraint = error.pgcode, error.diag.constraint_name
+    if constraint in CONSTRAINTS:
+        return invalid(CONSTRAINTS[constraint])
+    log.error("database_error", sqlstate=state, error=type(error).__name__, constraint=constraint)
+    if state is None or state.startswith(TRY_AGAIN):  # a lost connection comes without a state
+        return _unavailable()
+    return Problem("INTERNAL_ERROR", "Something went wrong here; the request id finds it in the log.")
+
+
+def sql(statement: ClauseElement) -> str:
+    """Return a statement as the text that psycopg2 takes, its bind parameters as `%(name)s`."""
+    return str(statement.compile(dialect=DIALECT))
+
+
+async def _ready(fileno: int, state: int) -> None:
+    """Wait until a socket can be read, or written, as a poll of its connection asked."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    add, remove = (loop.add_reader, loop.remove_reader) if state == POLL_READ else (loop.add_writer, loop.remove_writer)
+    add(fileno, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        remove(fileno)
+
+
+class Connection:
+    """A psycopg2 connection in its asynchronous mode, which the event loop waits for; it is in autocommit.
+
+    Its socket is watched while it is idle too, so that one which the server closed is never handed out.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self._fileno = raw.fileno()
+        self._loop = asyncio.get_running_loop()
+        self._result: asyncio.Future[None] | None = None
+        self._loop.add_reader(self._fileno, self._advance)
+
+    @classmethod
+    async def open(cls, url: str) -> "Connection":
+        """Connect; raise psycopg2.OperationalError."""
+        # In a thread, because libpq looks the host's name up as its first step and blocks while it does.
+        raw: Any = await asyncio.to_thread(psycopg2.connect, url, async_=True, client_encoding="UTF8")
+        try:
+            while (state := raw.poll()) != POLL_OK:
+                await _ready(raw.fileno(), state)
+        except BaseException:
+            raw.close()
+            raise
+        return cls(raw)
+
+    @property
+    def usable(self) -> bool:
+        return not self._raw.closed
+
+    async def execute(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Send one message and return the rows of its last statement; raise psycopg2.Error."""
+        cursor = self._raw.cursor()
+        self._result = self._loop.create_future()
+        try:
+            cursor.execute(text, values)
+            self._advance()
+            await self._result
+        except asyncio.CancelledError:
+            self.close()  # its answer is still to come, and would be taken for the next statement's
+            raise
+        finally:
+            self._result = None
+        return cursor.fetchall() if cursor.description else []
+
+    def _advance(self) -> None:
+        """Let libpq read or write what it can, now that the socket is ready."""
+        try:
+            state = self._raw.poll()
+        except psycopg2.Error as error:
+            if self._raw.closed:
+                self.close()
+            if self._result and not self._result.done():
+                self._result.set_exception(error)
+            return
+        if state == POLL_WRITE:
+            self._loop.add_writer(self._fileno, self._advance)
+            return
+        self._loop.remove_writer(self._fileno)
+        if state == POLL_OK and self._result and not self._result.done():
+            self._result.set_result(None)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._fileno)
+        self._loop.remove_writer(self._fileno)
+        self._raw.close()
+
+
+class Database:
+    """A pool of at most `pool_size` connections, the one used last first; it belongs to one event loop."""
+
+    def __init__(self, url: str, *, pool_size: int, wait_seconds: float) -> None:
+        self._url = url
+        self._wait_seconds = wait_seconds
+        self._free = asyncio.Semaphore(pool_size)
+        self._idle: list[Connection] = []
+        self._connecting = asyncio.Lock()
+        self._waiting = 0
+
+    async def run(self, text: str, user_id: str | None = None, /, **values: Any) -> list[tuple[Any, ...]]:
+        """Run one statement as one user, in one message, and return its rows.
+
+        Without a user it runs as the connection's own role: that is for checks, never for a user's data.
+        Raises Problem: DATABASE_UNAVAILABLE, OVERLOADED, INTERNAL_ERROR, or what a constraint means.
+        """
+        if user_id is not None:
+            text = PREFIX + text
+            values["user_id"] = user_id
+        connection = await self._take()
+        try:
+            async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS + 1):
+                return await connection.execute(text, values)
+        except TimeoutError:
+            log.error("database_error", error="no answer within the statement timeout")
+            raise _unavailable() from None
+        except psycopg2.Error as error:
+            raise _problem(error) from None
+        finally:
+            self._give_back(connection)
+
+    async def _take(self) -> Connection:
+        if self._waiting >= MAX_WAITING:
+            raise Problem(
+                "OVERLOADED",
+                "Too many requests are waiting for the database. Try again in a moment.",
+                headers={"Retry-After": "1"},
+            )
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._free.acquire()
+                try:
+                    return await self._connection()
+                except BaseException:
+                    self._free.release()
+                    raise
+        except TimeoutError:
+            raise _unavailable() from None
+        finally:
+            self._waiting -= 1
+
+    async def _connection(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        async with self._connecting:  # one attempt at a time: a database that comes back is not stormed
+            while True:
+                try:
+                    return await Connection.open(self._url)
+                except psycopg2.OperationalError as error:
+                    log.warning("database_unreachable", error=str(error).strip().splitlines()[0])
+                    await asyncio.sleep(RETRY_CONNECT_SECONDS)
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.usable:
+            self._idle.append(connection)
+        self._free.release()
+
+    def close(self) -> None:
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+
+async def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+Db = Annotated[Database, Depends(_database)]

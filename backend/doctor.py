@@ -1,0 +1,189 @@
+"""What is wrong, one line each: settings, database, migrations, keys, and why a token is or is not accepted."""
+
+import asyncio
+import json
+import math
+import time
+from base64 import urlsafe_b64decode
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg2
+
+from backend import migrations
+from backend.auth import Claims, TokenError, TokenExpiredError, UnknownKeyError, Verifier, authenticate
+from backend.embedded import database_url
+from backend.keys import JWKS_ALGORITHMS
+from backend.problems import Problem
+from backend.settings import ENV_FILE, Settings, StartError, load_settings
+
+SEND_THE_JWT = "Send the JWT of GET /api/auth/token (authClient.token())"
+
+
+class _Report:
+    def __init__(self) -> None:
+        self.healthy = True
+
+    def good(self, name: str, message: str) -> None:
+        print(f"ok    {name:<12}{message}")
+
+    def bad(self, name: str, message: str) -> None:
+        self.healthy = False
+        print(f"FAIL  {name:<12}{message}")
+
+
+def examine(token: str | None) -> bool:
+    """Print one line for each thing that the API needs, and for a token; return whether all is well."""
+    report = _Report()
+    try:
+        settings = load_settings()
+    except StartError as error:
+        for problem in error.problems:
+            report.bad("settings", problem)
+        if not ENV_FILE.exists():
+            report.bad("settings", "There is no .env yet. The first `uv run main.py` writes one.")
+        return False
+    report.good("settings", f"{settings.environment}, from {'.env and ' if ENV_FILE.exists() else ''}the environment")
+    _examine_database(settings, report)
+    asyncio.run(_examine_keys_and_token(settings, report, token))
+    return report.healthy
+
+
+def _examine_database(settings: Settings, report: _Report) -> None:
+    try:
+        with database_url(settings) as url:
+            connection = psycopg2.connect(url, connect_timeout=max(2, math.ceil(settings.db_wait_seconds)))
+            with connection, connection.cursor() as cursor:
+                where = "from DATABASE_URL" if settings.database_url else "embedded, in .data/"
+                version = connection.server_version
+                report.good("database", f"PostgreSQL {version // 10000}.{version % 10000}, {where}")
+                cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+                found = None
+                if cursor.fetchone() == (True,):
+                    cursor.execute("SELECT version_num FROM alembic_version")
+                    found = (cursor.fetchone() or (None,))[0]
+            connection.close()
+    except StartError as error:
+        report.bad("database", str(error))
+        return
+    except psycopg2.Error as error:
+        report.bad("database", f"no connection: {' '.join(str(error).split())}")
+        return
+    if found == migrations.head():
+        report.good("migrations", f"{found}, the newest")
+    else:
+        report.bad("migrations", f"at {found or 'none'}, not {migrations.head()}. Run: uv run main.py migrate")
+
+
+async def _examine_keys_and_token(settings: Settings, report: _Report, token: str | None) -> None:
+    verifier = Verifier.of(settings)
+    if verifier.secret:
+        report.good("secret", "BETTER_AUTH_SECRET is set: HS256 tokens signed with it are accepted")
+    if verifier.key_set:
+        await verifier.key_set.refresh()
+        if verifier.key_set.error:
+            report.bad("jwks", f"{verifier.key_set.url}: {verifier.key_set.error}")
+        else:
+            algorithms = ", ".join(sorted({key.algorithm for key in verifier.key_set.keys.values()})) or "none"
+            report.good("jwks", f"{verifier.key_set.url}: {len(verifier.key_set.keys)} usable keys ({algorithms})")
+    if token is None:
+        return
+    token = token.strip().removeprefix("Bearer ").strip()
+    try:
+        claims = await authenticate(token, verifier)
+    except Problem:
+        report.bad("token", "Its key would be in the JWKS, and that cannot be fetched (see above).")
+    except TokenError as error:
+        report.bad("token", explain(token, error, verifier))
+    else:
+        report.good("token", _accepted(claims))
+
+
+def _accepted(claims: Claims) -> str:
+    left = claims.expires_at - time.time()
+    ends = "just ended, and is still within the leeway" if left < 0 else f"ends in {_span(left)}"
+    return f"accepted: user {claims.user_id!r}; it {ends}"
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _peek(part: str) -> dict[str, Any]:
+    """Return what a part of a token says, unverified and forgivingly; {} if it says nothing."""
+    try:
+        value = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def explain(token: str, error: TokenError, verifier: Verifier) -> str:
+    """Return why a token is refused and what to send or set instead, for its holder: it quotes the token."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return f"refused: {_what_is_no_jwt(token, parts)}"
+    header, claims = _peek(parts[0]), _peek(parts[1])
+    return f"refused: {_what_is_no_access_token(header, claims) or _what_is_amiss(header, claims, error, verifier)}"
+
+
+def _what_is_no_jwt(token: str, parts: list[str]) -> str:
+    if token in ("", "undefined", "null", "[object Object]"):
+        return f"this is {token!r}, not a token: the client had none yet. {SEND_THE_JWT}."
+    if len(parts) == 2:
+        return f"this is the session cookie (token.signature), not a JWT. {SEND_THE_JWT}."
+    if len(parts) == 5:
+        return f"this is an encrypted token (a JWE), like Better Auth's session_data cookie. {SEND_THE_JWT}."
+    if "session" in _peek(token):
+        return f"this is Better Auth's session_data cookie, not a JWT. {SEND_THE_JWT}."
+    return f"this is an opaque token, like the session token of the sign-in answer, not a JWT. {SEND_THE_JWT}."
+
+
+def _what_is_no_access_token(header: dict[str, Any], claims: dict[str, Any]) -> str | None:
+    """Return what else a Better Auth made this for, if it was for something else."""
+    if header.get("typ") == "better-auth.session-cache+jwt" or {"session", "user"} <= claims.keys():
+        return f"this is Better Auth's session_data cookie, not an access token. {SEND_THE_JWT}."
+    if "email" in claims and not {"sub", "user_id"} & claims.keys():
+        return f"this is the token of a mail link (e-mail verification or change), not an access token. {SEND_THE_JWT}."
+    return None
+
+
+def _what_is_amiss(header: dict[str, Any], claims: dict[str, Any], error: TokenError, verifier: Verifier) -> str:
+    algorithm = header.get("alg")
+    if isinstance(error, TokenExpiredError):
+        ended = datetime.fromtimestamp(claims["exp"], UTC)
+        return f"it expired {_span(time.time() - claims['exp'])} ago ({ended:%Y-%m-%d %H:%M:%S} UTC). Get a new one."
+    if isinstance(error, UnknownKeyError):
+        known = ", ".join(verifier.key_set.keys) if verifier.key_set else ""
+        return (
+            f"its kid is {header.get('kid')!r}, and the JWKS has: {known or 'none'}."
+            " Is JWKS_URL (or BETTER_AUTH_URL) that of the Better Auth which issued it?"
+        )
+    if error.reason == "algorithm" and algorithm == "HS256":
+        return "it is signed with HS256 and BETTER_AUTH_SECRET is not set. Set it to Better Auth's own secret."
+    if error.reason == "algorithm" and algorithm in JWKS_ALGORITHMS and not verifier.key_set:
+        return f"it is signed with {algorithm} and no JWKS is known. Set BETTER_AUTH_URL (or JWKS_URL)."
+    if error.reason == "algorithm":
+        return f"its alg is {algorithm!r}: taken are HS256 with the secret, and for each key of the JWKS its own."
+    if error.reason == "signature" and algorithm == "HS256":
+        return "its signature is not one of BETTER_AUTH_SECRET: another secret, or an altered token."
+    for name, expected in (("iss", verifier.issuer), ("aud", verifier.audience)):
+        if error.reason == {"iss": "issuer", "aud": "audience"}[name]:
+            return _what_is_unlike(name, claims.get(name), str(expected))
+    return str(error)
+
+
+def _what_is_unlike(name: str, found: object, expected: str) -> str:
+    setting = {"iss": "JWT_ISSUER", "aud": "JWT_AUDIENCE"}[name]
+    if found is None:
+        return f"it has no {name} claim, and must have {expected!r} ({setting}, or else the origin of BETTER_AUTH_URL)."
+    hint = ""
+    if isinstance(found, str):
+        if found.rstrip("/") == expected.rstrip("/"):
+            hint = " That is one slash too many." if found.endswith("/") else " The setting has one slash too many."
+        elif found.startswith(f"{expected}/"):
+            hint = " That has a path too many."
+    return f"its {name} is {found!r} and must be {expected!r}.{hint} The setting is {setting}, or else BETTER_AUTH_URL."

@@ -1,0 +1,111 @@
+"""Whether the process lives, and whether what it depends on is there."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from backend import migrations
+from backend.database import Db
+from backend.keys import FRESH_SECONDS, SECONDS_BETWEEN_FETCHES
+from backend.problems import Problem
+
+router = APIRouter(tags=["health"])
+
+
+class CheckFailedError(Exception):
+    """Why something that the API depends on is not there, in a sentence that leaks nothing."""
+
+
+class Check(BaseModel):
+    """How one thing that the API depends on is doing."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    detail: str | None = Field(default=None, description="What is wrong.")
+    latency_ms: float = Field(description="How long it took to look, in milliseconds.")
+
+
+class Readiness(BaseModel):
+    """Whether the API can do its work: the worst of its checks."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    checks: dict[str, Check]
+
+
+async def _database(request: Request) -> None:
+    db: Db = request.app.state.database
+    try:
+        await db.run("SELECT 1")
+    except Problem:
+        raise CheckFailedError("The database does not answer.") from None
+
+
+async def _migrations(request: Request) -> None:
+    db: Db = request.app.state.database
+    try:
+        rows = await db.run("SELECT to_regclass('alembic_version') IS NOT NULL")
+        found = [row[0] for row in await db.run("SELECT version_num FROM alembic_version")] if rows[0][0] else []
+    except Problem:
+        raise CheckFailedError("The database does not answer.") from None
+    expected = await asyncio.to_thread(migrations.head)
+    if found != [expected]:
+        raise CheckFailedError("The database is not at the newest revision. Run: uv run main.py migrate")
+
+
+async def _keys(request: Request) -> str | None:
+    """Return what is not as it should be with keys that still serve."""
+    verifier = request.app.state.verifier
+    if verifier.key_set is None:
+        return None
+    if not verifier.key_set.usable:
+        if verifier.secret is None:
+            raise CheckFailedError("The JWKS has not been fetched, so no token can be verified.")
+        return "The JWKS has not been fetched: only tokens of the shared secret can be verified."
+    if verifier.key_set.age > FRESH_SECONDS + 2 * SECONDS_BETWEEN_FETCHES:
+        return "The JWKS cannot be fetched; the keys of the last fetch serve."
+    return None
+
+
+CHECKS: dict[str, Callable[[Request], Awaitable[str | None]]] = {
+    "database": _database,
+    "migrations": _migrations,
+    "keys": _keys,
+}
+
+
+async def _check(name: str, request: Request) -> Check:
+    started = time.perf_counter()
+    status: Literal["ok", "degraded", "unavailable"] = "ok"
+    try:
+        detail = await CHECKS[name](request)
+        status = "degraded" if detail else "ok"
+    except CheckFailedError as error:
+        status, detail = "unavailable", str(error)
+    return Check(status=status, detail=detail, latency_ms=round((time.perf_counter() - started) * 1000, 2))
+
+
+@router.get("/health")
+async def read_health() -> dict[str, Any]:
+    """200 while the process lives; it looks at nothing else."""
+    return {"status": "ok"}
+
+
+@router.get("/health/database", responses={503: {"model": Check, "description": "The database does not answer."}})
+async def read_database_health(request: Request, response: Response) -> Check:
+    """Whether the database answers."""
+    check = await _check("database", request)
+    response.status_code = 503 if check.status == "unavailable" else 200
+    return check
+
+
+@router.get("/ready", responses={503: {"model": Readiness, "description": "The API cannot do its work."}})
+async def read_readiness(request: Request, response: Response) -> Readiness:
+    """Whether the database, its migrations and the keys are there: 503 if one is not."""
+    checks = dict(zip(CHECKS, await asyncio.gather(*(_check(name, request) for name in CHECKS)), strict=True))
+    statuses = {check.status for check in checks.values()}
+    status = next(worst for worst in ("unavailable", "degraded", "ok") if worst in statuses)
+    response.status_code = 503 if status == "unavailable" else 200
+    return Readiness(status=status, checks=checks)

@@ -1,0 +1,197 @@
+"""What signs tokens: the shared secret, and the JWKS, which is fetched, kept fresh and survives an outage."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
+from cryptography.hazmat.primitives.hashes import SHA256
+from jose import jwk
+from jose.backends import RSAKey
+from jose.backends.base import Key
+from jose.utils import base64url_decode
+
+FETCH_TIMEOUT_SECONDS = 2
+FRESH_SECONDS = 10 * 60
+STALE_SECONDS = 24 * 60 * 60
+SECONDS_BETWEEN_FETCHES = 5
+MAX_ANSWER_BYTES = 256 * 1024
+MIN_RSA_BITS = 2048
+RSA_ALGORITHMS = ("RS256", "PS256")
+ALGORITHM_OF_CURVE = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("EC", "P-521"): "ES512"}
+JWKS_ALGORITHMS = (*ALGORITHM_OF_CURVE.values(), *RSA_ALGORITHMS)
+# The members of private and symmetric keys: RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1; RFC 8037, section 2.
+SECRET_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+log = structlog.get_logger()
+
+
+class EdDSAKey(Key):  # type: ignore[misc]
+    """An Ed25519 public key for python-jose, which has none of its own (RFC 8037)."""
+
+    def __init__(self, key: Mapping[str, str], algorithm: str) -> None:
+        self._public_key = Ed25519PublicKey.from_public_bytes(base64url_decode(key["x"].encode()))
+
+    def verify(self, msg: bytes, sig: bytes) -> bool:
+        try:
+            self._public_key.verify(sig, msg)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class PS256Key(RSAKey):  # type: ignore[misc]
+    """An RSA public key that signs with PSS; python-jose knows only PKCS #1 v1.5 (RFC 7518, section 3.5)."""
+
+    def __init__(self, key: Mapping[str, str], algorithm: str) -> None:
+        super().__init__(key, "RS256")
+
+    def verify(self, msg: bytes, sig: bytes) -> bool:
+        try:
+            self.prepared_key.verify(sig, msg, PSS(mgf=MGF1(SHA256()), salt_length=SHA256.digest_size), SHA256())
+        except InvalidSignature:
+            return False
+        return True
+
+
+jwk.register_key("EdDSA", EdDSAKey)
+jwk.register_key("PS256", PS256Key)
+
+
+@dataclass(frozen=True)
+class VerificationKey:
+    """A key and the one algorithm that it may be used with."""
+
+    algorithm: str
+    key: Key
+
+
+def shared_secret(secret: str) -> VerificationKey:
+    """Return the key that Better Auth's `jwt.sign` recipe signs with: the UTF-8 bytes of its secret."""
+    return VerificationKey("HS256", jwk.construct(secret.encode(), "HS256"))
+
+
+class KeySetError(Exception):
+    """A JWKS that cannot be had or must not be used, with the reason."""
+
+
+def _verification_key(member: Mapping[str, Any]) -> VerificationKey | None:
+    """Return the key if this API can use it: a public key that signs, with one algorithm of ours."""
+    algorithm = ALGORITHM_OF_CURVE.get((member.get("kty"), member.get("crv")))  # type: ignore[arg-type]
+    if member.get("kty") == "RSA" and member.get("alg") in RSA_ALGORITHMS:
+        algorithm = member["alg"]
+    if algorithm is None or member.get("alg", algorithm) != algorithm or member.get("use", "sig") != "sig":
+        return None
+    if "verify" not in member.get("key_ops", ["verify"]):
+        return None
+    key = jwk.construct(dict(member), algorithm)
+    if member["kty"] == "RSA" and key.prepared_key.key_size < MIN_RSA_BITS:
+        return None
+    return VerificationKey(algorithm, key)
+
+
+def parse_key_set(body: bytes) -> dict[str, VerificationKey]:
+    """Return the usable keys of a JWKS (RFC 7517, section 5) by their kid; raise KeySetError.
+
+    A key that is only unknown is passed over. One that should never have been published, or two of one
+    name, mean that whoever wrote the set cannot be trusted with it: then none of it is used.
+    """
+    try:
+        members = json.loads(body.decode())["keys"]
+        kids = [member.get("kid") for member in members]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise KeySetError("the answer is not a JSON Web Key Set") from None
+    if any(member.get("kty") == "oct" or SECRET_MEMBERS & member.keys() for member in members):
+        raise KeySetError("the set holds a private or symmetric key")
+    named = [kid for kid in kids if kid is not None]
+    if not all(isinstance(kid, str) for kid in named) or len(set(named)) < len(named):
+        raise KeySetError("the set names two keys alike, or one with something that is no string")
+    keys = {}
+    for kid, member in zip(kids, members, strict=True):
+        try:
+            key = _verification_key(member) if kid else None
+        except Exception:  # whatever a library makes of a damaged key
+            key = None
+        if key:
+            keys[kid] = key
+        else:
+            log.warning("jwks_key_ignored", kty=str(member.get("kty"))[:20], alg=str(member.get("alg"))[:20])
+    return keys
+
+
+class KeySet:
+    """The keys of one JWKS endpoint, fetched off the requests' path."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._keys: dict[str, VerificationKey] = {}
+        self._fetched_at = -float("inf")
+        self._tried_at = -float("inf")
+        self._fetch: asyncio.Task[None] | None = None
+        self.error: str | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the set was last fetched; infinite if it never was."""
+        return time.monotonic() - self._fetched_at
+
+    @property
+    def usable(self) -> bool:
+        return self.age < STALE_SECONDS
+
+    @property
+    def keys(self) -> dict[str, VerificationKey]:
+        """The keys by their kid: those of the last fetch that succeeded, if it was not too long ago."""
+        return self._keys if self.usable else {}
+
+    async def refresh(self) -> None:
+        """Fetch the set, or join the fetch that is under way; not again within 5 s of the last try."""
+        if self._fetch is None or self._fetch.done():
+            if time.monotonic() - self._tried_at < SECONDS_BETWEEN_FETCHES:
+                return
+            self._tried_at = time.monotonic()
+            self._fetch = asyncio.create_task(self._replace())
+        await asyncio.shield(self._fetch)  # one caller's end must not end it for the others
+
+    async def keep_fresh(self) -> None:
+        """Fetch now and whenever the set is no longer fresh; never returns."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(max(FRESH_SECONDS - self.age, SECONDS_BETWEEN_FETCHES))
+
+    async def _replace(self) -> None:
+        try:
+            self._keys = parse_key_set(await self._download())
+            self._fetched_at = time.monotonic()
+            self.error = None
+        except KeySetError as error:
+            self.error = str(error)
+            log.warning("jwks_fetch_failed", reason=self.error)
+
+    async def _download(self) -> bytes:
+        import httpx  # here, because a start with the shared secret alone does not need it
+
+        body = b""
+        try:
+            async with (
+                asyncio.timeout(FETCH_TIMEOUT_SECONDS),
+                httpx.AsyncClient(follow_redirects=False) as client,
+                client.stream("GET", self.url, headers={"Accept": "application/json"}) as response,
+            ):
+                if response.status_code != 200:
+                    raise KeySetError(f"the endpoint answered {response.status_code}")
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise KeySetError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        except TimeoutError:
+            raise KeySetError(f"no answer within {FETCH_TIMEOUT_SECONDS} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise KeySetError(f"no connection ({type(error).__name__})") from None
+        return body

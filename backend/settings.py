@@ -1,0 +1,235 @@
+"""Every environment variable, typed, read once; each problem is one line that says what to do."""
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+import psycopg2
+from psycopg2.extensions import parse_dsn
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_FILE = ROOT / ".env"
+LOCAL_ORIGINS = tuple(f"http://localhost:{port}" for port in (3000, 5173, 8080, 8000))
+
+# What Better Auth falls back to when it is given no secret: public, so anyone could sign with it.
+BETTER_AUTH_DEFAULT_SECRET = "better-auth-secret-12345678901234567890"  # noqa: S105
+HOW_TO_MAKE_ONE = "make one with: openssl rand -base64 32"
+
+
+class StartError(Exception):
+    """Why the API cannot start: one line for each problem, in words for whoever runs it."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _http_url(value: str) -> SplitResult:
+    """Return the parts of an http(s) URL, or raise ValueError with a sentence."""
+    try:
+        url = urlsplit(value)
+        valid = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # a port that is no number, a bracket left open
+        valid = False
+    if not valid or re.search(r"[\s\x00-\x1f]", value):
+        raise ValueError("is not a URL: expected http://host or https://host")
+    return url
+
+
+def origin(value: str) -> str:
+    """Return scheme, host and port of a URL the way a browser's `URL.origin` writes them."""
+    url = _http_url(value)
+    port = "" if url.port in (None, {"http": 80, "https": 443}[url.scheme]) else f":{url.port}"
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    return f"{url.scheme}://{host}{port}"
+
+
+def _split_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The settings, from the environment and `.env` (the environment wins; an empty variable is a missing one)."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    # The order is the one of the README; a validator sees the settings above its own.
+    environment: Literal["development", "staging", "production"] = "development"
+    database_url: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    better_auth_secret: SecretStr | None = None
+    better_auth_url: str | None = None
+    jwks_url: Annotated[str | None, Field(validate_default=True)] = None
+    jwt_issuer: Annotated[str | None, Field(validate_default=True)] = None
+    jwt_audience: Annotated[str | None, Field(validate_default=True)] = None
+    cors_origins: Annotated[
+        tuple[str, ...] | None, NoDecode, BeforeValidator(_split_commas), Field(validate_default=True)
+    ] = None
+    db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
+    db_wait_seconds: Annotated[float, Field(gt=0, le=60)] = 5
+    migrate_on_start: Annotated[bool | None, Field(validate_default=True)] = None
+    max_body_bytes: Annotated[int, Field(ge=1024, le=100 * 1024 * 1024)] = 65536
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    web_concurrency: Annotated[int, Field(ge=1, le=256)] = 1
+    forwarded_allow_ips: str = "127.0.0.1"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    log_format: Annotated[Literal["json", "console"] | None, Field(validate_default=True)] = None
+
+    @field_validator("log_level", "log_format", "environment", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _database_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """Return the URL as libpq reads it: `postgresql://…`."""
+        if value is None:
+            if info.data.get("environment", "development") != "development":
+                raise ValueError("is missing: set it to postgresql://user:password@host:5432/database")
+            return None
+        scheme, separator, rest = value.get_secret_value().strip().partition("://")
+        if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
+            raise ValueError("must begin with postgres://, postgresql:// or postgresql+psycopg2://")
+        url = f"postgresql://{rest}"
+        try:
+            parse_dsn(url)
+        except psycopg2.ProgrammingError as error:
+            # libpq's message can quote a piece of the password; the name of a bad parameter is all that is safe.
+            bad = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
+            names = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)} if bad else set()
+            if bad and bad[1] in names:
+                raise ValueError(f"has a parameter that PostgreSQL does not know: {bad[1]}") from None
+            raise ValueError(
+                "is not a PostgreSQL URL: expected postgresql://user:password@host:5432/database"
+                " (percent-encode any of :/?#[]@% in the password)"
+            ) from None
+        return SecretStr(url)
+
+    @field_validator("better_auth_secret", mode="after")
+    @classmethod
+    def _better_auth_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        secret = value.get_secret_value()
+        if len(secret) < 32:
+            raise ValueError(f"must have at least 32 characters, this one has {len(secret)}: {HOW_TO_MAKE_ONE}")
+        if secret == BETTER_AUTH_DEFAULT_SECRET:
+            raise ValueError(f"is Better Auth's public default, which anyone can sign with: {HOW_TO_MAKE_ONE}")
+        if secret.startswith(("-----BEGIN", "ssh-")):
+            raise ValueError(f"is a public or private key, not a shared secret: {HOW_TO_MAKE_ONE}")
+        return value
+
+    @field_validator("better_auth_url", mode="after")
+    @classmethod
+    def _better_auth_url(cls, value: str | None) -> str | None:
+        return None if value is None else origin(value.strip())
+
+    @field_validator("jwks_url", mode="after")
+    @classmethod
+    def _jwks_url(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            return _http_url(value.strip()).geturl()
+        # A setting that is absent from info.data was set and is wrong: that has a line of its own already.
+        known = [info.data.get(name, "") for name in ("better_auth_secret", "better_auth_url")]
+        if known == [None, None]:
+            raise ValueError("BETTER_AUTH_SECRET, BETTER_AUTH_URL or JWKS_URL: one must say whose tokens count")
+        url = info.data.get("better_auth_url")
+        return f"{url}/api/auth/jwks" if url else None
+
+    @field_validator("jwt_issuer", "jwt_audience", mode="after")
+    @classmethod
+    def _issuer_and_audience(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return value or info.data.get("better_auth_url")
+
+    @field_validator("cors_origins", mode="after")
+    @classmethod
+    def _cors_origins(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...]:
+        if value is None:
+            return LOCAL_ORIGINS if info.data.get("environment") == "development" else ()
+        for entry in value:
+            if entry != "*" and origin(entry) != entry:
+                raise ValueError(
+                    f"must list origins like {origin(entry)}, with commas between them and no path or slash"
+                )
+        return value
+
+    @field_validator("migrate_on_start", mode="after")
+    @classmethod
+    def _migrate_on_start(cls, value: bool | None, info: ValidationInfo) -> bool:
+        return info.data.get("environment") == "development" if value is None else value
+
+    @field_validator("log_format", mode="after")
+    @classmethod
+    def _log_format(cls, value: str | None, info: ValidationInfo) -> str:
+        return value or ("console" if info.data.get("environment") == "development" else "json")
+
+    # Better Auth writes one origin into both claims: where one name is set, it stands for the other too.
+    @property
+    def issuer(self) -> str | None:
+        """What the iss claim must be; None if it is not checked."""
+        return self.jwt_issuer or self.jwt_audience
+
+    @property
+    def audience(self) -> str | None:
+        """What the aud claim must be or hold; None if it is not checked."""
+        return self.jwt_audience or self.jwt_issuer
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """Return one line for one pydantic error; no input is in it, for it may be a secret."""
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if ": " in message and message.startswith("BETTER_AUTH_SECRET"):
+        return message
+    return f"{str(error['loc'][0]).upper()}: {message.replace('should be', 'must be')}"
+
+
+def load_settings() -> Settings:
+    """Return the settings; raise StartError with every problem at once."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise StartError(*(_problem(e) for e in error.errors(include_url=False, include_input=False))) from None
+    except UnicodeDecodeError:
+        raise StartError(f"{ENV_FILE}: is not UTF-8 text") from None
+    except OSError as error:
+        raise StartError(f"{ENV_FILE}: cannot be read: {error.strerror}") from None
+
+
+def write_env_file() -> bool:
+    """Write `.env` with a fresh secret if this is a first run in development; return whether it did.
+
+    Safe beside other processes that start at the same moment: the first one's file stands.
+    """
+    development = (os.environ.get("ENVIRONMENT") or "development").lower() == "development"
+    if not development or ENV_FILE.exists() or os.environ.get("BETTER_AUTH_SECRET"):
+        return False
+    draft = ENV_FILE.with_name(f".env.{os.getpid()}")
+    try:
+        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write("# Written by the first run. Every setting is explained in .env.example.\n")
+            file.write(f"BETTER_AUTH_SECRET={secrets.token_urlsafe(32)}\n")
+        try:
+            os.link(draft, ENV_FILE)
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise StartError(f"{ENV_FILE}: cannot be written: {error.strerror}; set BETTER_AUTH_SECRET instead") from None
+    return True

@@ -1,0 +1,141 @@
+"""One real PostgreSQL, one running API and clients with real tokens, for every test."""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+import uvicorn
+from jose import jws
+
+from backend import migrations
+from backend.app import create_app
+from backend.embedded import EmbeddedServer
+from backend.settings import Settings
+
+# A developer's own settings must not decide what the tests see.
+TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
+for name in Settings.model_fields:
+    os.environ.pop(name.upper(), None)
+
+SECRET = "a secret of the tests, with more than 32 characters"
+
+
+def settings(**values: Any) -> Settings:
+    """Return settings for a test: a development's, from these values alone."""
+    return Settings(_env_file=None, **{"better_auth_secret": SECRET, **values})
+
+
+def sign(claims: dict[str, Any], *, secret: str = SECRET, headers: dict[str, Any] | None = None) -> str:
+    """Return an HS256 token with these claims; a claim that is None is left out."""
+    now = int(time.time())
+    claims = {"iat": now, "exp": now + 900, **claims}
+    kept = {name: value for name, value in claims.items() if value is not None}
+    return str(jws.sign(kept, secret, headers=headers, algorithm="HS256"))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server on which databases can be made: TEST_DATABASE_URL, or an embedded one."""
+    if TEST_DATABASE_URL:
+        yield str(settings(database_url=TEST_DATABASE_URL).database_url.get_secret_value())  # type: ignore[union-attr]
+        return
+    with EmbeddedServer(tmp_path_factory.mktemp("data")).running() as url:
+        yield url
+
+
+def execute(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Run one statement, outside the API, and return its rows."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+@contextmanager
+def throwaway_database(server: str) -> Iterator[str]:
+    """Yield the URL of a new and empty database, which is dropped at the end."""
+    name = f"better_tasks_test_{uuid.uuid4().hex[:12]}"
+    execute(server, f"CREATE DATABASE {name}")
+    try:
+        yield str(httpx.URL(server).copy_with(path=f"/{name}"))
+    finally:
+        execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[str]:
+    with throwaway_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres: str) -> Iterator[str]:
+    """The URL of the database of most tests, at the newest revision."""
+    with throwaway_database(postgres) as url:
+        migrations.upgrade(url, wait_seconds=5)
+        yield url
+
+
+@contextmanager
+def serving(configuration: Settings) -> Iterator[str]:
+    """Run the API with these settings on a free port, in a thread, and yield its URL."""
+    server = uvicorn.Server(uvicorn.Config(create_app(configuration), port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the API did not start"
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def api(database_url: str) -> Iterator[str]:
+    """The URL of the API that most tests talk to."""
+    with serving(settings(database_url=database_url)) as url:
+        yield url
+
+
+@pytest.fixture
+def client_of(api: str) -> Iterator[Callable[..., httpx.Client]]:
+    """Makes HTTP clients with the token of a user, by default of one that no other test knows."""
+    clients: list[httpx.Client] = []
+
+    def make(user_id: str | None = None) -> httpx.Client:
+        token = sign({"sub": user_id or f"user-{uuid.uuid4()}"})
+        clients.append(httpx.Client(base_url=api, headers={"Authorization": f"Bearer {token}"}))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def ann(client_of: Callable[..., httpx.Client]) -> httpx.Client:
+    return client_of()
+
+
+@pytest.fixture
+def bob(client_of: Callable[..., httpx.Client]) -> httpx.Client:
+    return client_of()
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return Path(__file__).parent.parent
