@@ -57,7 +57,6 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        max_body_size=settings.max_body_bytes,
     )
     app.state.verifier = verifier
     problems.install(app)
@@ -71,5 +70,5 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["ETag", "Location", "X-Request-ID", "API-Version"],
         )
-    app.add_middleware(logs.RequestMiddleware)
+    app.add_middleware(logs.RequestMiddleware, max_body_bytes=settings.max_body_bytes)
     return app

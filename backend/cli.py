@@ -98,7 +98,7 @@ def _serve(options: argparse.Namespace) -> None:
         if settings.environment == "development":
             _welcome(host, listener.getsockname()[1], settings, wrote_env)
         if options.reload:
-            ChangeReload(config, target=Server(config).run, sockets=[listener]).run()
+            ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
         elif workers > 1:
             Multiprocess(config, sockets=[listener]).run()
         else:

@@ -11,7 +11,7 @@ from psycopg2.extras import register_uuid
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from backend.problems import Problem, invalid
+from backend.problems import Problem, internal_error, invalid
 
 # psycopg2 sends this and the statement as one message, which PostgreSQL runs as one transaction: one
 # round trip, and SET LOCAL leaves nothing behind on the connection (docs/decisions/0002).
@@ -50,7 +50,7 @@ def _problem(error: psycopg2.Error) -> Problem:
     log.error("database_error", sqlstate=state, error=type(error).__name__, constraint=constraint)
     if state is None or state.startswith(TRY_AGAIN):  # a lost connection comes without a state
         return _unavailable()
-    return Problem("INTERNAL_ERROR", "Something went wrong here; the request id finds it in the log.")
+    return internal_error()
 
 
 def sql(statement: ClauseElement) -> str:

@@ -12,7 +12,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
-from backend.problems import Problem
+from backend.limits import bounded
+from backend.problems import Problem, internal_error
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ALIAS = "/api/v1/"
@@ -66,15 +67,26 @@ def _where(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
+def _without_traceback(send: Send) -> Send:
+    """Return `send` for a lifespan: Starlette reports a failed start as a traceback, whose end is all that helps."""
+
+    async def send_reason(message: Message) -> None:
+        _, is_ours, reason = message.get("message", "").partition("StartError: ")
+        await send({**message, "message": reason.strip()} if is_ours else message)
+
+    return send_reason
+
+
 class RequestMiddleware:
     """Give each request an id, an access line, and an answer even where the code below has a fault."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self.app = app
+        self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _without_traceback(send))
             return
         started = time.perf_counter()
         path = scope["path"]
@@ -98,12 +110,13 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, bounded(scope, receive, self.max_body_bytes), send_with_headers)
+        except Problem as problem:  # of this middleware; the application answers its own
+            await problem.response(request_id)(scope, receive, send_with_headers)
         except Exception as error:
             log.error("internal_error", error=type(error).__name__, where=_where(error))
             if not status:
-                problem = Problem("INTERNAL_ERROR", "Something went wrong here; the request id finds it in the log.")
-                await problem.response(request_id)(scope, receive, send_with_headers)
+                await internal_error().response(request_id)(scope, receive, send_with_headers)
         finally:
             log.info(
                 "request",

@@ -63,7 +63,7 @@ class ProblemDetails(BaseModel):
     errors: list[FieldError] | None = Field(default=None, description="Every field that was refused (422).")
 
 
-class Problem(Exception):
+class Problem(HTTPException):
     """An answer other than the one hoped for; raise it anywhere below the middleware."""
 
     def __init__(
@@ -74,18 +74,16 @@ class Problem(Exception):
         headers: Mapping[str, str] | None = None,
         errors: Sequence[tuple[str, str]] = (),
     ) -> None:
-        super().__init__(code)
         self.code = code
-        self.status, self.title = CODES[code]
-        self.detail = detail
-        self.headers = dict(headers or {})
+        status, self.title = CODES[code]
+        super().__init__(status, detail, headers)
         self.errors = errors
 
     def response(self, request_id: str) -> Response:
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": self.title,
-            "status": self.status,
+            "status": self.status_code,
             "detail": self.detail,
             "code": self.code,
             "request_id": request_id,
@@ -93,7 +91,12 @@ class Problem(Exception):
         if self.errors:
             body["field"] = self.errors[0][0]
             body["errors"] = [{"field": field, "message": message} for field, message in self.errors]
-        return Response(json.dumps(body, separators=(",", ":")), self.status, self.headers, MEDIA_TYPE)
+        return Response(json.dumps(body, separators=(",", ":")), self.status_code, self.headers, MEDIA_TYPE)
+
+
+def internal_error() -> Problem:
+    """Return the 500: the caller can do nothing about it, and is told nothing of it."""
+    return Problem("INTERNAL_ERROR", "Something went wrong here; the request id finds it in the log.")
 
 
 def invalid(*errors: tuple[str, str]) -> Problem:
@@ -155,8 +158,6 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         allowed = ", ".join(method.upper() for operations in here for method in operations)
         allowed = allowed or (error.headers or {}).get("Allow", "GET")
         problem = Problem("METHOD_NOT_ALLOWED", f"This path takes {allowed}.", headers={"Allow": allowed})
-    elif error.status_code == 413:
-        problem = Problem("BODY_TOO_LARGE", "The body is larger than this API takes.")
     else:
         problem = Problem("INVALID_JSON", "The body could not be read as UTF-8 JSON.")
     return problem.response(_request_id(request))

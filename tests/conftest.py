@@ -1,6 +1,8 @@
 """One real PostgreSQL, one running API and clients with real tokens, for every test."""
 
 import os
+import shutil
+import subprocess
 import threading
 import time
 import uuid
@@ -19,6 +21,7 @@ from backend import migrations
 from backend.app import create_app
 from backend.embedded import EmbeddedServer
 from backend.settings import Settings
+from tests.project import Copy
 
 # A developer's own settings must not decide what the tests see.
 TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
@@ -39,6 +42,12 @@ def sign(claims: dict[str, Any], *, secret: str = SECRET, headers: dict[str, Any
     claims = {"iat": now, "exp": now + 900, **claims}
     kept = {name: value for name, value in claims.items() if value is not None}
     return str(jws.sign(kept, secret, headers=headers, algorithm="HS256"))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Where `async def` tests run: the event loop that the API runs on."""
+    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="session")
@@ -139,3 +148,22 @@ def bob(client_of: Callable[..., httpx.Client]) -> httpx.Client:
 @pytest.fixture(scope="session")
 def root() -> Path:
     return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def copy(root: Path, tmp_path: Path) -> Iterator[Copy]:
+    folder = tmp_path / "better tasks"  # a path with a space in it, as people have them
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (root / name).is_file() and not name.startswith("tests/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, folder / name)
+    made = Copy(folder)
+    yield made
+    assert made.postgres_processes() == []

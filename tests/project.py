@@ -1,0 +1,80 @@
+"""A fresh copy of the project, and its commands as a user types them."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+
+class Copy:
+    """A copy of what git would clone, with no `.env` and no `.data`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # Only what a shell has: no setting of whoever runs the tests.
+        self.environment = {
+            name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ
+        }
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def postgres_processes(self) -> list[psutil.Process]:
+        return [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if str(self.folder) in " ".join(process.info["cmdline"] or [])
+            and "postgres" in " ".join(process.info["cmdline"] or [])
+            and process.status() != psutil.STATUS_ZOMBIE
+        ]
+
+    @contextmanager
+    def serving(self, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+        """Run a server, wait until it is ready, and end it with SIGTERM if it has not ended by itself."""
+        port = free_port()
+        process = self.start(*arguments, "--port", str(port), **environment)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait_until(lambda: answers(url) or process.poll() is not None)
+            assert process.poll() is None, process.communicate()
+            yield process, url
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", timeout=30).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    while not condition():
+        time.sleep(0.02)

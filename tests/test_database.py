@@ -1,0 +1,200 @@
+"""One statement, one message, as one user; and what becomes of a connection that breaks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from backend import database as module
+from backend.database import Database
+from backend.problems import Problem
+from tests.conftest import TEST_DATABASE_URL, execute, serving, settings, sign
+from tests.test_tasks import assert_problem, create, requests_for
+from tests.wire import Wire, tapped
+
+
+@pytest.fixture
+def wire(database_url: str) -> Iterator[Wire]:
+    if TEST_DATABASE_URL and "sslmode" in TEST_DATABASE_URL:
+        pytest.skip("what passes over TLS cannot be read")
+    with tapped(database_url) as wire:
+        yield wire
+
+
+@asynccontextmanager
+async def database(url: str, *, pool_size: int = 2, wait_seconds: float = 5) -> AsyncIterator[Database]:
+    db = Database(url, pool_size=pool_size, wait_seconds=wait_seconds)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def test_every_route_is_one_message_that_begins_with_its_user(wire: Wire) -> None:
+    with (
+        serving(settings(database_url=wire.url, migrate_on_start=False, db_pool_size=1)) as url,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {sign({'sub': 'ann'})}"}) as client,
+    ):
+        task = create(client)
+        wire.queries.clear()
+        requests = [("GET", "/api/tasks", None), ("POST", "/api/tasks", {"title": "x"})]
+        for method, path, body in [*requests, *requests_for(f"/api/tasks/{task['id']}")]:
+            assert client.request(method, path, json=body).is_success
+            [query] = wire.queries
+            assert query.startswith("SET LOCAL app.user_id = 'ann'; ")
+            assert query.count(";") == 3
+            wire.queries.clear()
+
+
+def test_what_never_reaches_a_statement_sends_no_message(wire: Wire) -> None:
+    with serving(settings(database_url=wire.url, migrate_on_start=False)) as url:
+        bad_token = {"Authorization": "Bearer " + sign({"sub": "ann"}, secret="another secret of 32 characters!")}
+        assert httpx.get(f"{url}/api/tasks", headers=bad_token).status_code == 401
+        good_token = {"Authorization": "Bearer " + sign({"sub": "ann"})}
+        assert httpx.post(f"{url}/api/tasks", headers=good_token, json={}).status_code == 422
+        assert httpx.get(f"{url}/api/me", headers=good_token).status_code == 200
+        assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+    assert wire.queries == []
+
+
+async def test_a_statement_runs_as_its_user_in_utc_and_leaves_nothing_behind(database_url: str) -> None:
+    async with database(database_url, pool_size=1) as db:
+        show = (
+            "SELECT current_setting('app.user_id', true), current_setting('TimeZone'),"
+            " current_setting('statement_timeout'), %(text)s::text"
+        )
+        text = "O'Brien \\ \" 100% %s 🎉"
+        assert await db.run(show, text, text=text) == [(text, "UTC", "10s", text)]
+        [(user_id, _, timeout, _)] = await db.run(show, text="x")
+        assert (user_id, timeout) != (text, "10s")
+
+
+async def test_a_statement_that_fails_takes_its_changes_with_it_and_leaves_its_connection_usable(
+    database_url: str,
+) -> None:
+    write = "INSERT INTO tag (user_id, name) VALUES (%(user_id)s, 'x')"
+    async with database(database_url, pool_size=1) as db:
+        with pytest.raises(Problem) as caught:
+            await db.run(f"{write}; SELECT 1 / 0", "rolled-back")
+        assert caught.value.code == "INTERNAL_ERROR"
+        assert await db.run("SELECT 1 FROM tag WHERE user_id = %(user_id)s", "rolled-back") == []
+
+
+async def test_a_large_statement_and_a_large_answer_pass_whole(database_url: str) -> None:
+    text = "ü" * 3_000_000
+    async with database(database_url) as db:
+        assert await db.run("SELECT %(text)s::text", "ann", text=text) == [(text,)]
+
+
+async def test_a_statement_that_takes_too_long_is_a_503_and_ends(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PREFIX", module.PREFIX.replace("10s", "50ms"))
+    async with database(database_url) as db:
+        with pytest.raises(Problem) as caught:
+            await db.run("SELECT pg_sleep(60)", "ann")
+        assert (caught.value.code, caught.value.headers) == ("DATABASE_UNAVAILABLE", {"Retry-After": "2"})
+        assert await db.run("SELECT 1", "ann") == [(1,)]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    while not await condition():
+        await asyncio.sleep(0.01)
+
+
+async def test_a_cancelled_statement_gives_up_its_connection_and_not_its_place(database_url: str) -> None:
+    async with database(database_url, pool_size=1) as db, database(database_url) as other:
+        cancelled = asyncio.create_task(db.run("SELECT pg_sleep(1), 'cancelled'", "ann"))
+
+        async def runs() -> bool:
+            return bool(
+                await other.run(
+                    "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%''cancelled''%%' AND wait_event = 'PgSleep'"
+                )
+            )
+
+        await until(runs)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert await db.run("SELECT 'mine'", "ann") == [("mine",)]
+
+
+async def test_a_connection_that_died_while_idle_is_never_handed_out(database_url: str) -> None:
+    async with database(database_url, pool_size=3) as db:
+
+        async def pids() -> set[int]:
+            rows = await asyncio.gather(*(db.run("SELECT pg_backend_pid(), pg_sleep(0.02)") for _ in range(3)))
+            return {row[0][0] for row in rows}
+
+        before = await pids()
+        assert len(before) == 3
+        execute(database_url, "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", list(before))
+
+        async def noticed() -> bool:
+            return not any(connection.usable for connection in db._idle)
+
+        await until(noticed)
+        assert not before & await pids()
+
+
+async def test_more_than_the_pool_wait_their_turn(database_url: str) -> None:
+    async with database(database_url, pool_size=2) as db:
+        answers = await asyncio.gather(*(db.run("SELECT %(n)s::int", "ann", n=n) for n in range(100)))
+        assert answers == [[(n,)] for n in range(100)]
+        assert len(db._idle) == 2
+
+
+async def test_past_a_bound_nobody_waits(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 5)
+    async with database(database_url, pool_size=1) as db:
+        results = await asyncio.gather(*(db.run("SELECT 1", "ann") for _ in range(20)), return_exceptions=True)
+        assert results[:5] == [[(1,)]] * 5
+        assert {getattr(result, "code", None) for result in results[5:]} == {"OVERLOADED"}
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
+    async with database(database_url, pool_size=1, wait_seconds=0.05) as db:
+        holding = asyncio.create_task(db.run("SELECT pg_sleep(0.5)", "ann"))
+        await asyncio.sleep(0)
+        with pytest.raises(Problem) as caught:
+            await db.run("SELECT 1", "ann")
+        assert caught.value.code == "DATABASE_UNAVAILABLE"
+        await holding
+
+
+def test_without_a_database_the_api_starts_says_so_and_serves_what_needs_none() -> None:
+    nowhere = "postgresql://u:hunter2@127.0.0.1:1/d"
+    with serving(settings(database_url=nowhere, migrate_on_start=False, db_wait_seconds=0.2)) as url:
+        assert httpx.get(f"{url}/health").status_code == 200
+        ready = httpx.get(f"{url}/ready")
+        assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+        states = {name: check["status"] for name, check in ready.json()["checks"].items()}
+        assert states == {"database": "unavailable", "migrations": "unavailable", "keys": "ok"}
+        assert "hunter2" not in ready.text
+        assert httpx.get(f"{url}/health/database").status_code == 503
+        assert httpx.get(f"{url}/api/tasks").status_code == 401
+        answer = httpx.get(f"{url}/api/tasks", headers={"Authorization": f"Bearer {sign({'sub': 'ann'})}"})
+        assert_problem(answer, 503, "DATABASE_UNAVAILABLE")
+        assert answer.headers["Retry-After"] == "2"
+
+
+def test_a_database_that_is_not_migrated_is_not_ready(empty_database: str) -> None:
+    with serving(settings(database_url=empty_database, migrate_on_start=False)) as url:
+        ready = httpx.get(f"{url}/ready")
+        assert ready.status_code == 503
+        assert ready.json()["checks"]["database"]["status"] == "ok"
+        assert "uv run main.py migrate" in ready.json()["checks"]["migrations"]["detail"]
+        execute(empty_database, "CREATE TABLE alembic_version (version_num text)")
+        assert httpx.get(f"{url}/ready").status_code == 503
+
+
+def test_a_ready_api_says_how_long_each_check_took(api: str) -> None:
+    ready = httpx.get(f"{api}/ready")
+    assert ready.status_code == 200
+    assert ready.json()["status"] == "ok"
+    assert list(ready.json()["checks"]) == ["database", "migrations", "keys"]
+    assert all(check["latency_ms"] >= 0 for check in ready.json()["checks"].values())
+    assert httpx.get(f"{api}/health/database").json()["status"] == "ok"

@@ -1,0 +1,266 @@
+"""Every setting, from the environment to the line that says what is wrong with it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend import settings as module
+from backend.settings import LOCAL_ORIGINS, Settings, StartError, load_settings, write_env_file
+
+SECRET = "x" * 32
+PRODUCTION = {"ENVIRONMENT": "production", "DATABASE_URL": "postgres://u:p@h/d", "BETTER_AUTH_SECRET": SECRET}
+
+
+@pytest.fixture(autouse=True)
+def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The place of a `.env` that is not there yet."""
+    path = tmp_path / ".env"
+    monkeypatch.setattr(module, "ENV_FILE", path)
+    monkeypatch.setitem(Settings.model_config, "env_file", path)
+    return path
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
+    with pytest.raises(StartError) as caught:
+        load(monkeypatch, **variables)
+    return str(caught.value).splitlines()
+
+
+def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET)
+    assert loaded.model_dump(exclude={"better_auth_secret"}) == {
+        "environment": "development",
+        "database_url": None,
+        "better_auth_url": None,
+        "jwks_url": None,
+        "jwt_issuer": None,
+        "jwt_audience": None,
+        "cors_origins": LOCAL_ORIGINS,
+        "db_pool_size": 10,
+        "db_wait_seconds": 5,
+        "migrate_on_start": True,
+        "max_body_bytes": 65536,
+        "host": "127.0.0.1",
+        "port": 8000,
+        "web_concurrency": 1,
+        "forwarded_allow_ips": "127.0.0.1",
+        "log_level": "info",
+        "log_format": "console",
+    }
+
+
+@pytest.mark.parametrize("environment", ["production", "staging"])
+def test_production_and_staging_have_stricter_defaults(monkeypatch: pytest.MonkeyPatch, environment: str) -> None:
+    loaded = load(monkeypatch, **{**PRODUCTION, "ENVIRONMENT": environment})
+    assert (loaded.cors_origins, loaded.migrate_on_start, loaded.log_format) == ((), False, "json")
+
+
+def test_a_production_without_settings_is_told_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    database, keys = problems(monkeypatch, ENVIRONMENT="production")
+    assert database == "DATABASE_URL: is missing: set it to postgresql://user:password@host:5432/database"
+    assert keys == "BETTER_AUTH_SECRET, BETTER_AUTH_URL or JWKS_URL: one must say whose tokens count"
+
+
+def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = problems(
+        monkeypatch,
+        ENVIRONMENT="prod",
+        DATABASE_URL="mysql://u:hunter2@h/d",
+        BETTER_AUTH_SECRET="too-short-hunter2",
+        BETTER_AUTH_URL="app.example",
+        CORS_ORIGINS="https://app.example/",
+        DB_POOL_SIZE="many",
+        DB_WAIT_SECONDS="0",
+        MIGRATE_ON_START="perhaps",
+        MAX_BODY_BYTES="1",
+        PORT="65536",
+        WEB_CONCURRENCY="0",
+        LOG_LEVEL="loud",
+        LOG_FORMAT="xml",
+    )
+    assert [line.partition(":")[0] for line in lines] == [
+        "ENVIRONMENT",
+        "DATABASE_URL",
+        "BETTER_AUTH_SECRET",
+        "BETTER_AUTH_URL",
+        "CORS_ORIGINS",
+        "DB_POOL_SIZE",
+        "DB_WAIT_SECONDS",
+        "MIGRATE_ON_START",
+        "MAX_BODY_BYTES",
+        "PORT",
+        "WEB_CONCURRENCY",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+    ]
+    assert "hunter2" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://u:p@h:5432/d", "postgresql://u:p@h:5432/d", "postgresql+psycopg2://u:p@h:5432/d"]
+)
+def test_every_spelling_of_a_postgresql_url_means_the_same(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    loaded = load(monkeypatch, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
+    assert loaded.database_url is not None
+    assert loaded.database_url.get_secret_value() == "postgresql://u:p@h:5432/d"
+    assert "u:p" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("postgresql://u:hunter2@h/d?schema=public", "has a parameter that PostgreSQL does not know: schema"),
+        ("postgresql://u:hunter2@[h/d", "is not a PostgreSQL URL: expected postgresql://user:password@host"),
+        ("postgresql://u:hunter%2@h/d", "percent-encode any of :/?#[]@% in the password"),
+        ("postgresql+asyncpg://u:hunter2@h/d", "must begin with postgres://"),
+        ("host=h password=hunter2", "must begin with postgres://"),
+    ],
+)
+def test_a_bad_database_url_is_explained_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str, sentence: str
+) -> None:
+    [line] = problems(monkeypatch, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
+    assert sentence in line
+    assert "hunter" not in line
+
+
+@pytest.mark.parametrize(
+    ("secret", "sentence"),
+    [
+        ("short", "must have at least 32 characters, this one has 5"),
+        ("better-auth-secret-12345678901234567890", "public default"),
+        ("-----BEGIN PUBLIC KEY-----" + "x" * 32, "not a shared secret"),
+        ("ssh-ed25519 " + "x" * 32, "not a shared secret"),
+    ],
+)
+def test_a_secret_that_protects_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, secret: str, sentence: str) -> None:
+    [line] = problems(monkeypatch, BETTER_AUTH_SECRET=secret)
+    assert line.startswith("BETTER_AUTH_SECRET: ")
+    assert sentence in line
+    assert secret not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://app.example", "https://app.example"),
+        ("https://App.Example/", "https://app.example"),
+        ("https://app.example:443/api/auth", "https://app.example"),
+        ("http://localhost:3000/x?y#z", "http://localhost:3000"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+    ],
+)
+def test_issuer_audience_and_jwks_come_from_the_origin_of_better_auth(
+    monkeypatch: pytest.MonkeyPatch, url: str, origin: str
+) -> None:
+    loaded = load(monkeypatch, BETTER_AUTH_URL=url)
+    assert (loaded.issuer, loaded.audience, loaded.jwks_url) == (origin, origin, f"{origin}/api/auth/jwks")
+
+
+def test_each_of_them_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"JWKS_URL": "https://keys.example/.well-known/jwks.json", "JWT_ISSUER": "me", "JWT_AUDIENCE": "you"}
+    loaded = load(monkeypatch, BETTER_AUTH_URL="https://app.example", **own)
+    assert (loaded.jwks_url, loaded.issuer, loaded.audience) == (own["JWKS_URL"], "me", "you")
+
+
+@pytest.mark.parametrize("name", ["JWT_ISSUER", "JWT_AUDIENCE"])
+def test_where_one_of_issuer_and_audience_is_set_the_other_is_checked_too(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET, **{name: "https://app.example"})
+    assert (loaded.issuer, loaded.audience) == ("https://app.example", "https://app.example")
+
+
+@pytest.mark.parametrize("url", ["app.example", "ftp://app.example", "https://", "https://h:port", "https://h h"])
+@pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "JWKS_URL"])
+def test_what_is_no_http_url_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> None:
+    [line] = problems(monkeypatch, BETTER_AUTH_SECRET=SECRET, **{name: url})
+    assert line == f"{name}: is not a URL: expected http://host or https://host"
+
+
+def test_cors_origins_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET, CORS_ORIGINS="https://a.example, http://b.example:81")
+    assert loaded.cors_origins == ("https://a.example", "http://b.example:81")
+    [line] = problems(monkeypatch, CORS_ORIGINS="https://a.example/path")
+    assert (
+        line == "CORS_ORIGINS: must list origins like https://a.example, with commas between them and no path or slash"
+    )
+
+
+def test_the_rest_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    values: dict[str, Any] = {
+        "db_pool_size": 3,
+        "db_wait_seconds": 1.5,
+        "migrate_on_start": False,
+        "max_body_bytes": 2048,
+        "host": "0.0.0.0",  # noqa: S104
+        "port": 81,
+        "web_concurrency": 2,
+        "forwarded_allow_ips": "10.0.0.1",
+        "log_level": "debug",
+        "log_format": "json",
+    }
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET, **{name.upper(): str(v) for name, v in values.items()})
+    assert values.items() <= loaded.model_dump().items()
+    assert load(monkeypatch, LOG_LEVEL="WARNING").log_level == "warning"
+
+
+def test_an_empty_variable_is_a_missing_one(monkeypatch: pytest.MonkeyPatch, env_file: Path) -> None:
+    env_file.write_text(f"BETTER_AUTH_SECRET={SECRET}\nPORT=\n")
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET="", DATABASE_URL="", PORT="", CORS_ORIGINS="", JWT_ISSUER="")
+    assert loaded.better_auth_secret is not None
+    assert (loaded.port, loaded.database_url, loaded.cors_origins, loaded.issuer) == (8000, None, LOCAL_ORIGINS, None)
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, env_file: Path) -> None:
+    env_file.write_text(f"BETTER_AUTH_SECRET={SECRET}\nPORT=1\nLOG_LEVEL=error\nUNKNOWN=1\n")
+    loaded = load(monkeypatch, PORT="2")
+    assert (loaded.port, loaded.log_level) == (2, "error")
+
+
+def test_a_file_that_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch, env_file: Path) -> None:
+    env_file.write_bytes(b"\xff\xfe")
+    assert problems(monkeypatch) == [f"{env_file}: is not UTF-8 text"]
+
+
+def test_the_first_run_writes_a_secret_that_only_its_owner_can_read(
+    monkeypatch: pytest.MonkeyPatch, env_file: Path
+) -> None:
+    assert write_env_file()
+    assert env_file.stat().st_mode & 0o777 == 0o600
+    assert list(env_file.parent.iterdir()) == [env_file]
+    written = env_file.read_text()
+    assert len(load(monkeypatch).better_auth_secret.get_secret_value()) >= 32  # type: ignore[union-attr]
+    assert not write_env_file()
+    assert env_file.read_text() == written
+
+
+@pytest.mark.parametrize("variables", [{"ENVIRONMENT": "production"}, {"BETTER_AUTH_SECRET": SECRET}])
+def test_no_file_is_written_in_production_or_beside_a_secret(
+    monkeypatch: pytest.MonkeyPatch, env_file: Path, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert not write_env_file()
+    assert not env_file.exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "ENV_FILE", tmp_path / "missing" / ".env")
+    with pytest.raises(StartError, match="cannot be written: No such file or directory; set BETTER_AUTH_SECRET"):
+        write_env_file()
+
+
+@pytest.mark.parametrize("document", ["README.md", ".env.example"])
+def test_every_setting_is_documented_and_every_documented_one_exists(root: Path, document: str) -> None:
+    text = (root / document).read_text()
+    pattern = r"^\| `([A-Z_]+)` \|" if document == "README.md" else r"^#? ?([A-Z_]+)="
+    assert re.findall(pattern, text, re.MULTILINE) == [name.upper() for name in Settings.model_fields]

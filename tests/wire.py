@@ -1,0 +1,81 @@
+"""A proxy before PostgreSQL that shows what passes: every message a client sends, and where they can be cut off."""
+
+import socket
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+
+class Wire:
+    """Forwards connections on a port of 127.0.0.1 to a server, and keeps the text of each simple query."""
+
+    def __init__(self, server: str) -> None:
+        self._address = _address_of(server)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self.queries: list[str] = []
+        self.url = str(httpx.URL(server).copy_with(host="127.0.0.1", port=self._listener.getsockname()[1], query=None))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET)
+                server.connect(self._address)
+                self._sockets += [client, server]
+                threading.Thread(target=self._forward, args=(client, server, self._read), daemon=True).start()
+                threading.Thread(target=self._forward, args=(server, client, None), daemon=True).start()
+
+    @staticmethod
+    def _forward(source: socket.socket, target: socket.socket, read: object) -> None:
+        reader = read() if callable(read) else None
+        if reader:
+            next(reader)
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if reader:
+                    reader.send(data)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def _read(self) -> Generator[None, bytes]:
+        """Take the bytes that a client sends apart into messages (PostgreSQL manual, "Message Formats")."""
+        buffer = b""
+        typed = False  # the first message of a connection has no type; TLS is asked for in one of its own
+        while True:
+            while len(buffer) >= (5 if typed else 4):
+                length = int.from_bytes(buffer[typed : 4 + typed]) + typed
+                if len(buffer) < length:
+                    break
+                message, buffer = buffer[:length], buffer[length:]
+                if typed and message[:1] == b"Q":
+                    self.queries.append(message[5:-1].decode())
+                elif typed and message[:1] in b"PBE":
+                    self.queries.append(f"extended protocol: {message!r}")
+                typed = typed or message[4:8] == (196608).to_bytes(4)
+            buffer += yield
+
+    def close(self) -> None:
+        self._listener.close()
+        for each in self._sockets:
+            each.close()
+
+
+def _address_of(url: str) -> str | tuple[str, int]:
+    parts = urlsplit(url)
+    port = parts.port or 5432
+    folder = parse_qs(parts.query).get("host", [""])[0]
+    return f"{folder}/.s.PGSQL.{port}" if folder.startswith("/") else (parts.hostname or "127.0.0.1", port)
+
+
+@contextmanager
+def tapped(server: str) -> Iterator[Wire]:
+    wire = Wire(server)
+    try:
+        yield wire
+    finally:
+        wire.close()
