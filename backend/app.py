@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
@@ -62,13 +63,12 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for router in (tasks.router, me.router, health.router):
         app.include_router(router)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["ETag", "Location", "X-Request-ID", "API-Version"],
-        )
-    app.add_middleware(logs.RequestMiddleware, max_body_bytes=settings.max_body_bytes)
+    cors = partial(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins or (),
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+        expose_headers=["ETag", "Location", "X-Request-ID", "API-Version", "Retry-After"],
+    )
+    app.add_middleware(logs.RequestMiddleware, max_body_bytes=settings.max_body_bytes, cors=cors)
     return app

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 import structlog
@@ -80,9 +80,10 @@ def _without_traceback(send: Send) -> Send:
 class RequestMiddleware:
     """Give each request an id, an access line, and an answer even where the code below has a fault."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, max_body_bytes: int, cors: Callable[[ASGIApp], ASGIApp]) -> None:
+        self.app = cors(app)
         self.max_body_bytes = max_body_bytes
+        self.cors = cors  # for the answers made here, which a browser must be able to read too
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -112,11 +113,11 @@ class RequestMiddleware:
         try:
             await self.app(scope, bounded(scope, receive, self.max_body_bytes), send_with_headers)
         except Problem as problem:  # of this middleware; the application answers its own
-            await problem.response(request_id)(scope, receive, send_with_headers)
+            await self.cors(problem.response(request_id))(scope, receive, send_with_headers)
         except Exception as error:
             log.error("internal_error", error=type(error).__name__, where=_where(error))
             if not status:
-                await internal_error().response(request_id)(scope, receive, send_with_headers)
+                await self.cors(internal_error().response(request_id))(scope, receive, send_with_headers)
         finally:
             log.info(
                 "request",

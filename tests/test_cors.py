@@ -1,0 +1,58 @@
+"""What a browser on the frontend's page may do and see."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import serving, settings, sign
+
+FRONTEND = "https://app.example"
+
+
+@pytest.fixture
+def browser(database_url: str) -> Iterator[httpx.Client]:
+    with (
+        serving(settings(database_url=database_url, cors_origins=FRONTEND, max_body_bytes=1024)) as url,
+        httpx.Client(base_url=url, headers={"Origin": FRONTEND}) as client,
+    ):
+        yield client
+
+
+def preflight(browser: httpx.Client, origin: str, method: str = "PATCH") -> httpx.Response:
+    asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "authorization,content-type"}
+    return browser.options("/api/tasks", headers={"Origin": origin, **asked})
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_the_frontends_page_may_call_every_route(browser: httpx.Client, method: str) -> None:
+    answer = preflight(browser, FRONTEND, method)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://app.example", f"{FRONTEND}.evil.example", "null"])
+def test_no_other_page_may(browser: httpx.Client, origin: str) -> None:
+    assert "Access-Control-Allow-Origin" not in preflight(browser, origin).headers
+    assert "Access-Control-Allow-Origin" not in browser.get("/health", headers={"Origin": origin}).headers
+
+
+def test_the_page_can_read_every_answer_and_its_headers(browser: httpx.Client) -> None:
+    token = {"Authorization": f"Bearer {sign({'sub': 'ann'})}"}
+    answers = [
+        browser.post("/api/tasks", json={"title": "x"}, headers=token),
+        browser.get("/api/tasks"),
+        browser.get("/nowhere"),
+        browser.post("/api/tasks", json={"title": "x" * 2000}, headers=token),
+    ]
+    assert [answer.status_code for answer in answers] == [201, 401, 404, 413]
+    for answer in answers:
+        assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
+        assert {"ETag", "Location", "X-Request-ID"} <= set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+
+
+def test_the_page_can_read_an_internal_error(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.health._check", None)
+    answer = browser.get("/ready")
+    assert answer.status_code == 500
+    assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
