@@ -154,10 +154,10 @@ def _what_is_no_access_token(header: dict[str, Any], claims: dict[str, Any]) -> 
 def _what_is_amiss(header: dict[str, Any], claims: dict[str, Any], error: TokenError, verifier: Verifier) -> str:
     algorithm = header.get("alg")
     if isinstance(error, TokenExpiredError):
-        ended = datetime.fromtimestamp(claims["exp"], UTC)
+        ended = datetime.fromtimestamp(max(claims["exp"], 0), UTC)
         return f"it expired {_span(time.time() - claims['exp'])} ago ({ended:%Y-%m-%d %H:%M:%S} UTC). Get a new one."
     if isinstance(error, UnknownKeyError):
-        known = ", ".join(verifier.key_set.keys) if verifier.key_set else ""
+        known = ", ".join(map(repr, verifier.key_set.keys)) if verifier.key_set else ""
         return (
             f"its kid is {header.get('kid')!r}, and the JWKS has: {known or 'none'}."
             " Is JWKS_URL (or BETTER_AUTH_URL) that of the Better Auth which issued it?"

@@ -60,10 +60,10 @@ async def _keys(request: Request) -> str | None:
     verifier = request.app.state.verifier
     if verifier.key_set is None:
         return None
-    if not verifier.key_set.usable:
+    if not verifier.key_set.keys:
         if verifier.secret is None:
-            raise CheckFailedError("The JWKS has not been fetched, so no token can be verified.")
-        return "The JWKS has not been fetched: only tokens of the shared secret can be verified."
+            raise CheckFailedError("There is no key of the JWKS, so no token can be verified.")
+        return "There is no key of the JWKS: only tokens of the shared secret can be verified."
     if verifier.key_set.age > FRESH_SECONDS + 2 * SECONDS_BETWEEN_FETCHES:
         return "The JWKS cannot be fetched; the keys of the last fetch serve."
     return None

@@ -27,7 +27,7 @@ RSA_ALGORITHMS = ("RS256", "PS256")
 ALGORITHM_OF_CURVE = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("EC", "P-521"): "ES512"}
 JWKS_ALGORITHMS = (*ALGORITHM_OF_CURVE.values(), *RSA_ALGORITHMS)
 # The members of private and symmetric keys: RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1; RFC 8037, section 2.
-SECRET_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+SECRET_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
 
 log = structlog.get_logger()
 
@@ -104,6 +104,8 @@ def parse_key_set(body: bytes) -> dict[str, VerificationKey]:
     """
     try:
         members = json.loads(body.decode())["keys"]
+        if not isinstance(members, list):
+            raise TypeError
         kids = [member.get("kid") for member in members]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise KeySetError("the answer is not a JSON Web Key Set") from None
@@ -182,16 +184,20 @@ class KeySet:
             async with (
                 asyncio.timeout(FETCH_TIMEOUT_SECONDS),
                 httpx.AsyncClient(follow_redirects=False) as client,
-                client.stream("GET", self.url, headers={"Accept": "application/json"}) as response,
+                client.stream(
+                    "GET", self.url, headers={"Accept": "application/json", "Accept-Encoding": "identity"}
+                ) as response,
             ):
                 if response.status_code != 200:
                     raise KeySetError(f"the endpoint answered {response.status_code}")
-                async for chunk in response.aiter_bytes():
+                async for chunk in response.aiter_raw():  # as it is sent: a zipped one could grow past any bound
                     body += chunk
                     if len(body) > MAX_ANSWER_BYTES:
                         raise KeySetError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
         except TimeoutError:
             raise KeySetError(f"no answer within {FETCH_TIMEOUT_SECONDS} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except KeySetError:
+            raise
+        except Exception as error:  # of httpx, or of what it makes of proxies and certificates in the environment
             raise KeySetError(f"no connection ({type(error).__name__})") from None
         return body

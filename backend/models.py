@@ -5,7 +5,6 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from dateutil.rrule import rrulestr
 from pydantic import (
     MISSING,
     AfterValidator,
@@ -21,7 +20,7 @@ from sqlalchemy import Text as TextType
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
-FREQUENCIES = ("FREQ=DAILY", "FREQ=WEEKLY", "FREQ=MONTHLY", "FREQ=YEARLY")
+from backend import recurrence
 
 
 class Status(StrEnum):
@@ -61,16 +60,6 @@ def _in_four_digit_years(value: datetime) -> datetime:
     return value
 
 
-def _recurrence_rule(value: str) -> str:
-    if sum(part in FREQUENCIES for part in value.split(";")) != 1:
-        raise ValueError("must have one FREQ of DAILY, WEEKLY, MONTHLY or YEARLY, like FREQ=WEEKLY;BYDAY=MO")
-    try:
-        rrulestr(value, dtstart=datetime(2000, 1, 1, tzinfo=UTC))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
-        raise ValueError("is not an RFC 5545 recurrence rule like FREQ=WEEKLY;BYDAY=MO;COUNT=10") from None
-    return value
-
-
 # PostgreSQL's text cannot hold NUL; a pattern, so that the API's schema says so too.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 TrimmedText = Annotated[Text, StringConstraints(strip_whitespace=True)]
@@ -79,7 +68,7 @@ TagName = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
 ]
 DueDate = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_four_digit_years)]
-RecurrenceRule = Annotated[Text, AfterValidator(_recurrence_rule)]
+RecurrenceRule = Annotated[Text, AfterValidator(recurrence.check)]
 
 
 def _postgres_enum(values: type[StrEnum], name: str) -> Enum:

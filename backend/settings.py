@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import psycopg2
+from jose.utils import is_pem_format, is_ssh_key
 from psycopg2.extensions import parse_dsn
 from pydantic import (
     BeforeValidator,
@@ -131,7 +132,7 @@ class Settings(BaseSettings):
             raise ValueError(f"must have at least 32 characters, this one has {len(secret)}: {HOW_TO_MAKE_ONE}")
         if secret == BETTER_AUTH_DEFAULT_SECRET:
             raise ValueError(f"is Better Auth's public default, which anyone can sign with: {HOW_TO_MAKE_ONE}")
-        if secret.startswith(("-----BEGIN", "ssh-")):
+        if is_pem_format(secret.encode()) or is_ssh_key(secret.encode()):
             raise ValueError(f"is a public or private key, not a shared secret: {HOW_TO_MAKE_ONE}")
         return value
 

@@ -249,6 +249,7 @@ NAMES = {"iss": ISSUER, "aud": ISSUER}
     [
         ("undefined", "this is 'undefined', not a token: the client had none yet."),
         ({"exp": -185, **NAMES}, "it expired 3 min ago"),
+        ({"exp": -99999999999, **NAMES}, "it expired 1157407 days ago"),
         (
             {"iss": f"{ISSUER}/", "aud": ISSUER},
             "its iss is 'https://app.example/' and must be 'https://app.example'. That is one slash too many.",

@@ -10,7 +10,7 @@ import pytest
 from backend import database as module
 from backend.database import Database
 from backend.problems import Problem
-from tests.conftest import TEST_DATABASE_URL, execute, serving, settings, sign
+from tests.conftest import SECRET, TEST_DATABASE_URL, execute, serving, settings, sign
 from tests.test_tasks import assert_problem, create, requests_for
 from tests.wire import Wire, tapped
 
@@ -198,3 +198,13 @@ def test_a_ready_api_says_how_long_each_check_took(api: str) -> None:
     assert list(ready.json()["checks"]) == ["database", "migrations", "keys"]
     assert all(check["latency_ms"] >= 0 for check in ready.json()["checks"].values())
     assert httpx.get(f"{api}/health/database").json()["status"] == "ok"
+
+
+def test_without_its_key_set_an_api_is_ready_only_if_it_has_a_secret(database_url: str) -> None:
+    nowhere = {"database_url": database_url, "jwks_url": "http://127.0.0.1:1/jwks"}
+    for secret, status, state in ((None, 503, "unavailable"), (SECRET, 200, "degraded")):
+        with serving(settings(better_auth_secret=secret, **nowhere)) as url:
+            ready = httpx.get(f"{url}/ready")
+            assert (ready.status_code, ready.json()["status"]) == (status, state)
+            assert ready.json()["checks"]["keys"]["status"] == state
+            assert "There is no key of the JWKS" in ready.json()["checks"]["keys"]["detail"]

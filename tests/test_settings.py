@@ -137,8 +137,9 @@ def test_a_bad_database_url_is_explained_without_its_password(
     [
         ("short", "must have at least 32 characters, this one has 5"),
         ("better-auth-secret-12345678901234567890", "public default"),
-        ("-----BEGIN PUBLIC KEY-----" + "x" * 32, "not a shared secret"),
+        ("-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n", "not a shared secret"),
         ("ssh-ed25519 " + "x" * 32, "not a shared secret"),
+        ("x" * 32 + "-ssh-rsa", "not a shared secret"),
     ],
 )
 def test_a_secret_that_protects_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, secret: str, sentence: str) -> None:

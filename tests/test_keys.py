@@ -1,0 +1,550 @@
+"""The key set of an issuer that rotates, breaks, hangs and lies, fetched from a real HTTP server."""
+
+import asyncio
+import gzip
+import json
+import threading
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA512
+
+from backend.keys import MAX_ANSWER_BYTES, SECONDS_BETWEEN_FETCHES, STALE_SECONDS, KeySet
+from tests.conftest import serving, settings, sign
+from tests.test_tasks import assert_problem
+
+YEAR_2096 = 4_000_000_000
+PATIENCE_SECONDS = 60
+
+
+def base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def compact(header: bytes, payload: bytes, sign: Callable[[bytes], bytes]) -> str:
+    """Return a JWS of these very bytes, with the signature that `sign` makes."""
+    message = f"{base64url(header)}.{base64url(payload)}"
+    return f"{message}.{base64url(sign(message.encode()))}"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A key pair of the issuer."""
+
+    algorithm: str
+    kid: str
+    private: Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
+
+    @property
+    def jwk(self) -> dict[str, Any]:
+        """The public key as Better Auth publishes it."""
+        if isinstance(self.private, Ed25519PrivateKey):
+            x = self.private.public_key().public_bytes_raw()
+            key = {"kty": "OKP", "crv": "Ed25519", "x": base64url(x)}
+        elif isinstance(self.private, RSAPrivateKey):
+            public = self.private.public_key().public_numbers()
+            n, e = public.n.to_bytes(self.private.key_size // 8, "big"), public.e.to_bytes(3, "big")
+            key = {"kty": "RSA", "n": base64url(n), "e": base64url(e)}
+        else:
+            size, point = self._size, self.private.public_key().public_numbers()
+            x, y = point.x.to_bytes(size, "big"), point.y.to_bytes(size, "big")
+            key = {"kty": "EC", "crv": f"P-{self.private.key_size}", "x": base64url(x), "y": base64url(y)}
+        return {**key, "alg": self.algorithm, "kid": self.kid}
+
+    @property
+    def _size(self) -> int:
+        return (self.private.key_size + 7) // 8 if isinstance(self.private, EllipticCurvePrivateKey) else 0
+
+    def sign(self, message: bytes) -> bytes:
+        if isinstance(self.private, Ed25519PrivateKey):
+            return self.private.sign(message)
+        if isinstance(self.private, RSAPrivateKey):
+            pss = padding.PSS(padding.MGF1(SHA256()), SHA256.digest_size)
+            return self.private.sign(message, pss if self.algorithm == "PS256" else padding.PKCS1v15(), SHA256())
+        hash_ = SHA512() if self.algorithm == "ES512" else SHA256()
+        r, s = decode_dss_signature(self.private.sign(message, ec.ECDSA(hash_)))
+        return r.to_bytes(self._size, "big") + s.to_bytes(self._size, "big")
+
+    def token(self, **claims: Any) -> str:
+        header, claims = {"alg": self.algorithm, "kid": self.kid}, {"sub": "ann", "exp": YEAR_2096, **claims}
+        return compact(json.dumps(header).encode(), json.dumps(claims).encode(), self.sign)
+
+
+RSA = rsa.generate_private_key(65537, 2048)
+_GENERATE: dict[str, Callable[[], Any]] = {
+    "EdDSA": Ed25519PrivateKey.generate,
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "ES512": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "RS256": lambda: RSA,  # making one is slow
+    "PS256": lambda: RSA,
+}
+
+
+def key_pair(kid: str, algorithm: str = "EdDSA") -> SigningKey:
+    return SigningKey(algorithm, kid, _GENERATE[algorithm]())
+
+
+def jwks(*members: object) -> bytes:
+    return json.dumps({"keys": members}).encode()
+
+
+@dataclass
+class Answer:
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: "Endpoint"
+
+    def do_GET(self) -> None:
+        self.server.paths.append(self.path)
+        with suppress(ConnectionError):  # of a client that has heard enough
+            while self.server.dripping and not self.server.gate.wait(0.01):
+                self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" if self.server.dripping == 1 else b" ")
+                self.server.dripping += 1
+            self.server.gate.wait()
+            answer = self.server.answer
+            if answer is None:
+                return
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Endpoint(ThreadingHTTPServer):
+    """A JWKS endpoint that does what a test wants: `answer` (None: hang up), and only when `gate` is open."""
+
+    daemon_threads = False  # so that the end waits for every answer
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=False)
+        self.server_bind()  # from here on the port is its own, and refuses connections until the start
+        self.url = f"http://127.0.0.1:{self.server_port}/jwks"
+        self.answer: Answer | None = Answer()
+        self.paths: list[str] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.dripping = 0
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
+
+    @property
+    def fetches(self) -> int:
+        return len(self.paths)
+
+    def publish(self, *keys: SigningKey) -> None:
+        self.answer = Answer(jwks(*(key.jwk for key in keys)))
+
+    def start(self) -> None:
+        self.server_activate()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.gate.set()
+        if self._thread.is_alive():
+            self.shutdown()
+            self._thread.join()
+        self.server_close()
+
+
+@contextmanager
+def publishing(*keys: SigningKey) -> Iterator[Endpoint]:
+    """Run an endpoint that publishes these keys."""
+    endpoint = Endpoint()
+    endpoint.publish(*keys)
+    endpoint.start()
+    try:
+        yield endpoint
+    finally:
+        endpoint.stop()
+
+
+class Clock:
+    """The time as the key set sees it; it stands still until a test moves it."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.keys.FETCH_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("backend.keys.time", clock)
+    return clock
+
+
+@pytest.fixture
+def old() -> SigningKey:
+    return key_pair("old")
+
+
+@pytest.fixture
+def new() -> SigningKey:
+    return key_pair("new", "ES256")
+
+
+@pytest.fixture
+def endpoint(old: SigningKey) -> Iterator[Endpoint]:
+    with publishing(old) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def api_for(endpoint: Endpoint, database_url: str, secret: str | None = None) -> Iterator[httpx.Client]:
+    """Run the API with this endpoint's keys, and yield a client of it."""
+    configuration = settings(database_url=database_url, better_auth_secret=secret, jwks_url=endpoint.url)
+    with serving(configuration) as url, httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client:
+        yield client
+
+
+@pytest.fixture
+def client(endpoint: Endpoint, database_url: str, clock: Clock, old: SigningKey) -> Iterator[httpx.Client]:
+    """A client of an API whose key set holds the old key, and whose clock stands still."""
+    with api_for(endpoint, database_url) as client:
+        assert ask(client, old.token()).status_code == 200
+        yield client
+
+
+def ask(client: httpx.Client, token: str) -> httpx.Response:
+    return client.get("/api/me", headers={"Authorization": f"Bearer {token}"})
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.005)
+
+
+def fetched(endpoint: Endpoint) -> KeySet:
+    key_set = KeySet(endpoint.url)
+    asyncio.run(key_set.refresh())
+    return key_set
+
+
+def test_the_set_is_fetched_at_the_start_before_anyone_asks(endpoint: Endpoint, database_url: str) -> None:
+    with api_for(endpoint, database_url):
+        eventually(lambda: endpoint.fetches == 1)
+
+
+def test_a_known_key_never_makes_a_fetch(
+    client: httpx.Client, endpoint: Endpoint, clock: Clock, old: SigningKey
+) -> None:
+    for _ in range(3):
+        assert ask(client, old.token()).json()["user_id"] == "ann"
+        clock.now += SECONDS_BETWEEN_FETCHES
+    assert endpoint.paths == ["/jwks"]
+
+
+def test_an_unknown_kid_fetches_at_once_so_that_a_new_key_works_unannounced(
+    client: httpx.Client, endpoint: Endpoint, clock: Clock, old: SigningKey, new: SigningKey
+) -> None:
+    endpoint.publish(old, new)
+    clock.now += SECONDS_BETWEEN_FETCHES
+    assert ask(client, new.token()).status_code == 200
+    assert ask(client, old.token()).status_code == 200
+    assert endpoint.fetches == 2
+
+
+def test_a_flood_of_unknown_kids_makes_one_fetch_in_five_seconds(
+    client: httpx.Client, endpoint: Endpoint, clock: Clock, old: SigningKey, new: SigningKey
+) -> None:
+    clock.now += SECONDS_BETWEEN_FETCHES
+    endpoint.gate.clear()
+    with ThreadPoolExecutor(40) as pool:
+        answers = [pool.submit(ask, client, key_pair(f"made up {n}").token()) for n in range(120)]
+        eventually(lambda: endpoint.fetches == 2)
+        endpoint.gate.set()
+    for answer in answers:
+        assert_problem(answer.result(), 401, "INVALID_TOKEN")
+    assert endpoint.fetches == 2
+
+    endpoint.publish(old, new)
+    clock.now += SECONDS_BETWEEN_FETCHES - 0.1
+    assert_problem(ask(client, new.token()), 401, "INVALID_TOKEN")
+    assert endpoint.fetches == 2
+    clock.now += 0.1
+    assert ask(client, new.token()).status_code == 200
+    assert endpoint.fetches == 3
+
+
+def test_all_who_ask_during_a_fetch_share_it_and_one_who_leaves_does_not_end_it(endpoint: Endpoint) -> None:
+    async def scenario() -> KeySet:
+        key_set = KeySet(endpoint.url)
+        endpoint.gate.clear()
+        first, *others = [asyncio.create_task(key_set.refresh()) for _ in range(50)]
+        await asyncio.to_thread(eventually, lambda: endpoint.fetches == 1)
+        first.cancel()
+        late = asyncio.create_task(key_set.refresh())
+        await asyncio.wait([first])
+        assert first.cancelled()
+        assert not any(task.done() for task in (*others, late))
+        endpoint.gate.set()
+        await asyncio.gather(*others, late)
+        return key_set
+
+    assert set(asyncio.run(scenario()).keys) == {"old"}
+    assert endpoint.fetches == 1
+
+
+def test_a_slow_endpoint_slows_nobody_whose_key_is_known(
+    client: httpx.Client, endpoint: Endpoint, clock: Clock, old: SigningKey, new: SigningKey
+) -> None:
+    endpoint.publish(old, new)
+    clock.now += SECONDS_BETWEEN_FETCHES
+    endpoint.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, client, new.token())
+        eventually(lambda: endpoint.fetches == 2)
+        assert ask(client, old.token()).status_code == 200
+        assert not waiting.done()
+        endpoint.gate.set()
+        assert waiting.result().status_code == 200
+
+
+def test_a_key_that_was_taken_out_of_the_set_is_refused_after_the_next_fetch(
+    client: httpx.Client, endpoint: Endpoint, clock: Clock, old: SigningKey, new: SigningKey
+) -> None:
+    endpoint.publish(new)
+    clock.now += SECONDS_BETWEEN_FETCHES
+    assert ask(client, old.token()).status_code == 200  # nobody has looked yet
+    assert ask(client, new.token()).status_code == 200
+    assert_problem(ask(client, old.token()), 401, "INVALID_TOKEN")
+
+
+def test_a_set_that_is_no_longer_fresh_is_fetched_without_being_asked(
+    endpoint: Endpoint, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.keys.FRESH_SECONDS", 0.01)
+    monkeypatch.setattr("backend.keys.SECONDS_BETWEEN_FETCHES", 0)
+    with api_for(endpoint, database_url):
+        eventually(lambda: endpoint.fetches >= 2)
+        for broken in (None, Answer(status=500), Answer(b"<html>")):  # and goes on being fetched
+            endpoint.answer, before = broken, endpoint.fetches
+            eventually(lambda before=before: endpoint.fetches >= before + 2)  # type: ignore[misc]
+
+
+def test_keys_serve_for_a_day_while_the_endpoint_is_down_and_then_it_is_a_503(
+    client: httpx.Client, endpoint: Endpoint, clock: Clock, old: SigningKey, new: SigningKey
+) -> None:
+    endpoint.answer = None
+    clock.now += STALE_SECONDS - 1
+    assert_problem(ask(client, new.token()), 401, "INVALID_TOKEN")
+    assert endpoint.fetches == 2
+    assert ask(client, old.token()).status_code == 200
+
+    clock.now += SECONDS_BETWEEN_FETCHES
+    assert_problem(ask(client, old.token()), 503, "AUTH_KEYS_UNAVAILABLE")
+
+    endpoint.publish(old)
+    clock.now += SECONDS_BETWEEN_FETCHES
+    assert ask(client, old.token()).status_code == 200
+
+
+@pytest.mark.parametrize("secret", [None, "a secret of 32 characters or more"])
+def test_an_endpoint_down_since_the_start_is_a_503_and_not_a_401_until_it_is_there(
+    database_url: str, old: SigningKey, monkeypatch: pytest.MonkeyPatch, secret: str | None
+) -> None:
+    monkeypatch.setattr("backend.keys.SECONDS_BETWEEN_FETCHES", 0.01)
+    endpoint = Endpoint()
+    try:
+        with api_for(endpoint, database_url, secret) as client:
+            for token in (old.token(), old.token(exp=0)):
+                answer = ask(client, token)
+                assert_problem(answer, 503, "AUTH_KEYS_UNAVAILABLE")
+                assert int(answer.headers["Retry-After"]) > 0
+                assert "WWW-Authenticate" not in answer.headers
+            shared = ask(client, sign({"sub": "ann"}, secret=secret or "x" * 32))
+            assert shared.status_code == (200 if secret else 401)
+            endpoint.publish(old)
+            endpoint.start()
+            eventually(lambda: ask(client, old.token()).status_code == 200)
+    finally:
+        endpoint.stop()
+
+
+@pytest.mark.parametrize("cold", [True, False])
+@pytest.mark.parametrize("dripping", [False, True], ids=["silent", "dripping"])
+def test_an_endpoint_that_never_ends_its_answer_is_given_up(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, clock: Clock, cold: bool, dripping: bool
+) -> None:
+    key_set = KeySet(endpoint.url) if cold else fetched(endpoint)
+    clock.now += SECONDS_BETWEEN_FETCHES
+    monkeypatch.setattr("backend.keys.FETCH_TIMEOUT_SECONDS", 0.2)
+    endpoint.dripping = int(dripping)
+    endpoint.gate.clear()
+    asyncio.run(key_set.refresh())
+    assert "no answer" in str(key_set.error)
+    assert set(key_set.keys) == (set() if cold else {"old"})
+
+
+NEXT = key_pair("next")  # is in every answer that must be refused as a whole
+
+REFUSED_ANSWERS: dict[str, tuple[Answer | None, str]] = {
+    "hung up": (None, "no connection"),
+    "half": (Answer(jwks(NEXT.jwk), headers={"Content-Length": "9999"}), "no connection"),
+    "no gzip": (Answer(jwks(NEXT.jwk), headers={"Content-Encoding": "gzip"}), ""),
+    "500": (Answer(jwks(NEXT.jwk), 500), "answered 500"),
+    "404": (Answer(jwks(NEXT.jwk), 404), "answered 404"),
+    "204": (Answer(status=204), "answered 204"),
+    "redirect": (Answer(jwks(NEXT.jwk), 302, {"Location": "/elsewhere"}), "answered 302"),
+    "permanent redirect": (Answer(jwks(NEXT.jwk), 308, {"Location": "/elsewhere"}), "answered 308"),
+    "too large": (Answer(jwks(NEXT.jwk).ljust(MAX_ANSWER_BYTES + 1)), "larger"),
+    "too large, zipped": (Answer(gzip.compress(jwks(NEXT.jwk).ljust(2**24)), 200, {"Content-Encoding": "gzip"}), ""),
+    "HTML": (Answer(b"<!doctype html><title>Sign in</title>", headers={"Content-Type": "text/html"}), "JSON"),
+    "nothing": (Answer(), "JSON"),
+    "not UTF-8": (Answer(jwks(NEXT.jwk, {"kid": "\xff"}).replace(b"\\u00ff", b"\xff")), "JSON"),
+    "a list": (Answer(b"[]"), "JSON"),
+    "null": (Answer(b"null"), "JSON"),
+    "one key, no set": (Answer(json.dumps(NEXT.jwk).encode()), "JSON"),
+    "no keys": (Answer(b"{}"), "JSON"),
+    "keys: null": (Answer(b'{"keys": null}'), "JSON"),
+    "keys: an object": (Answer(b'{"keys": {}}'), "JSON"),
+    "keys: a string": (Answer(b'{"keys": ""}'), "JSON"),
+    "keys: by name": (Answer(json.dumps({"keys": {"next": NEXT.jwk}}).encode()), "JSON"),
+    "a key that is a string": (Answer(jwks(NEXT.jwk, "key")), "JSON"),
+    "a key that is null": (Answer(jwks(NEXT.jwk, None)), "JSON"),
+    "too deep": (Answer(b'{"keys": ' + b"[" * 100_000), "JSON"),
+    "a number of 5000 digits": (Answer(b'{"keys": [' + b"9" * 5000 + b"]}"), "JSON"),
+    "a kid twice": (Answer(jwks(NEXT.jwk, key_pair("next", "ES256").jwk)), "alike"),
+    "a kid twice, once unusable": (Answer(jwks(NEXT.jwk, {"kty": "AKP", "kid": "next"})), "alike"),
+    "a kid that is a number": (Answer(jwks(NEXT.jwk, {**NEXT.jwk, "kid": 1})), "alike"),
+    "a kid that is a list": (Answer(jwks(NEXT.jwk, {**NEXT.jwk, "kid": ["next"]})), "alike"),
+    "a symmetric key": (Answer(jwks(NEXT.jwk, {"kty": "oct", "k": "c2VjcmV0", "kid": "s", "alg": "HS256"})), "private"),
+    "a symmetric key without its k": (Answer(jwks(NEXT.jwk, {"kty": "oct", "kid": "s"})), "private"),
+    **{
+        f"a private {name}": (Answer(jwks(NEXT.jwk, {**key_pair("leak", algorithm).jwk, name: "AQAB"})), "private")
+        for name, algorithm in [
+            ("d", "EdDSA"),
+            ("d", "ES512"),
+            *((name, "RS256") for name in ("d", "p", "q", "dp", "dq", "qi", "oth")),
+            ("k", "ES256"),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(("answer", "error"), REFUSED_ANSWERS.values(), ids=REFUSED_ANSWERS)
+def test_an_answer_that_cannot_be_trusted_is_refused_whole_and_the_old_keys_stay(
+    endpoint: Endpoint, clock: Clock, answer: Answer | None, error: str
+) -> None:
+    key_set = fetched(endpoint)
+    clock.now += SECONDS_BETWEEN_FETCHES
+    endpoint.answer = answer
+    asyncio.run(key_set.refresh())
+    assert set(key_set.keys) == {"old"}
+    assert error in (key_set.error or "accepted")
+    assert endpoint.paths == ["/jwks", "/jwks"]
+
+    endpoint.publish(NEXT)
+    clock.now += SECONDS_BETWEEN_FETCHES
+    asyncio.run(key_set.refresh())
+    assert set(key_set.keys) == {"next"}
+    assert key_set.error is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ALL_PROXY", "socks5://127.0.0.1:9"), ("HTTP_PROXY", "ftp://127.0.0.1:9"), ("SSL_CERT_FILE", "/no/such/file")],
+)
+def test_an_environment_that_httpx_cannot_work_with_is_one_more_failed_fetch(
+    endpoint: Endpoint, clock: Clock, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    key_set = fetched(endpoint)
+    clock.now += SECONDS_BETWEEN_FETCHES
+    monkeypatch.setenv(variable, value)
+    asyncio.run(key_set.refresh())
+    assert set(key_set.keys) == {"old"}
+    assert key_set.error is not None
+
+
+def test_the_largest_answer_that_is_taken_is_256_kib(endpoint: Endpoint, old: SigningKey) -> None:
+    endpoint.answer = Answer(jwks(old.jwk).ljust(256 * 1024))
+    assert set(fetched(endpoint).keys) == {"old"}
+
+
+def changed(algorithm: str, **members: Any) -> dict[str, Any]:
+    """Return a public key that is good but for these members; one that is None is left out."""
+    key = {**key_pair("bad", algorithm).jwk, **members}
+    return {name: value for name, value in key.items() if value is not None}
+
+
+UNUSABLE_KEYS: dict[str, dict[str, Any]] = {
+    "an unknown kty": {"kty": "AKP", "kid": "bad", "alg": "ML-DSA-44", "pub": "AA"},
+    "no kty": changed("EdDSA", kty=None),
+    "a kty that is a list": changed("EdDSA", kty=["OKP"]),
+    "a kty in lower case": changed("ES256", kty="ec"),
+    "a crv that is an object": changed("EdDSA", crv={}),
+    "X25519": changed("EdDSA", crv="X25519", alg=None),
+    "P-384": {**SigningKey("ES384", "bad", ec.generate_private_key(ec.SECP384R1())).jwk},
+    "the crv of another kty": changed("ES256", kty="OKP"),
+    "RSA of 1024 bits": SigningKey("RS256", "bad", rsa.generate_private_key(65537, 1024)).jwk,  # noqa: S505
+    "RSA of 2047 bits": changed("RS256", n=base64url(bytes([0x7F]) + b"\xff" * 255)),
+    "RSA without alg": changed("RS256", alg=None),
+    **{f"RSA with {name}": changed("RS256", alg=name) for name in ("RS384", "RS512", "PS512", "HS256", "none", "")},
+    "RSA without n": changed("PS256", n=None),
+    "RSA with e = 1": changed("PS256", e="AQ"),
+    "EdDSA with ES256": changed("EdDSA", alg="ES256"),
+    "EdDSA with HS256": changed("EdDSA", alg="HS256"),
+    "P-256 with ES512": changed("ES256", alg="ES512"),
+    "P-521 with ES256": changed("ES512", alg="ES256"),
+    "P-256 with RS256": changed("ES256", alg="RS256"),
+    "an alg that is a list": changed("EdDSA", alg=["EdDSA"]),
+    "use enc": changed("EdDSA", use="enc"),
+    "a use that is a list": changed("EdDSA", use=["sig"]),
+    "key_ops to encrypt": changed("ES256", key_ops=["encrypt"]),
+    "key_ops that is a number": changed("ES256", key_ops=5),
+    "no kid": changed("EdDSA", kid=None),
+    "an empty kid": changed("EdDSA", kid=""),
+    "EdDSA without x": changed("EdDSA", x=None),
+    "EdDSA with a short x": changed("EdDSA", x=base64url(bytes(31))),
+    "EdDSA with a long x": changed("EdDSA", x=base64url(bytes(33))),
+    "EdDSA with an x that is a number": changed("EdDSA", x=1),
+    "EdDSA with an x that is not base64url": changed("EdDSA", x="é" * 43),
+    "EC off its curve": changed("ES256", x=base64url(bytes(32))),
+    "EC without y": changed("ES512", y=None),
+}
+
+
+@pytest.mark.parametrize("bad", UNUSABLE_KEYS.values(), ids=UNUSABLE_KEYS)
+def test_a_key_that_cannot_be_used_is_passed_over_and_the_others_serve(endpoint: Endpoint, bad: dict[str, Any]) -> None:
+    endpoint.answer = Answer(jwks(key_pair("before", "ES512").jwk, bad, key_pair("after").jwk))
+    key_set = fetched(endpoint)
+    assert key_set.error is None
+    assert {kid: key.algorithm for kid, key in key_set.keys.items()} == {"before": "ES512", "after": "EdDSA"}
+
+
+@pytest.mark.parametrize("algorithm", _GENERATE)
+def test_a_key_may_say_more_or_less_about_itself(endpoint: Endpoint, algorithm: str) -> None:
+    key = {**changed(algorithm), "use": "sig", "key_ops": ["verify"], "x5t": "AA", "expiresAt": None}
+    if algorithm not in ("RS256", "PS256"):  # whose one algorithm their type does not tell
+        del key["alg"]
+    endpoint.answer = Answer(jwks(key))
+    assert {kid: key.algorithm for kid, key in fetched(endpoint).keys.items()} == {"bad": algorithm}
