@@ -410,7 +410,6 @@ NEXT = key_pair("next")  # is in every answer that must be refused as a whole
 REFUSED_ANSWERS: dict[str, tuple[Answer | None, str]] = {
     "hung up": (None, "no connection"),
     "half": (Answer(jwks(NEXT.jwk), headers={"Content-Length": "9999"}), "no connection"),
-    "no gzip": (Answer(jwks(NEXT.jwk), headers={"Content-Encoding": "gzip"}), ""),
     "500": (Answer(jwks(NEXT.jwk), 500), "answered 500"),
     "404": (Answer(jwks(NEXT.jwk), 404), "answered 404"),
     "204": (Answer(status=204), "answered 204"),
