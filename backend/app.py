@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from backend import health, logs, me, migrations, problems, tasks
+from backend import bulk, health, logs, me, migrations, problems, tasks
 from backend.auth import Verifier
 from backend.database import Database
 from backend.embedded import database_url
@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.verifier = verifier
     problems.install(app)
-    for router in (tasks.router, me.router, health.router):
+    for router in (tasks.router, bulk.router, me.router, health.router):
         app.include_router(router)
     cors = partial(
         CORSMiddleware,

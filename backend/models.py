@@ -136,6 +136,9 @@ class Task(TaskCreate, table=True):
     __table_args__ = (
         CheckConstraint("recurrence_rule IS NULL OR due_date IS NOT NULL", name="recurrence_needs_due_date"),
         Index("task_newest", "user_id", "created_at", "id"),
+        Index("task_status", "user_id", "status", "created_at", "id"),
+        Index("task_priority", "user_id", "priority", "id"),
+        Index("task_due_date", "user_id", text("coalesce(due_date, 'infinity')"), "id"),
     )
 
     # The owner leads the key: no path to a row goes around the owner, and a user's rows lie together.
@@ -144,6 +147,7 @@ class Task(TaskCreate, table=True):
     version: int = Field(sa_column_kwargs=_server_default("1"), description="Goes up by one with every change.")
     created_at: AwareDatetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs=_server_default("now()"))
     updated_at: AwareDatetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs=_server_default("now()"))
+    due_offset: int | None = Field(default=None, exclude=True)  # of due_date, in seconds east of UTC; for its rule
     completed_at: AwareDatetime | None = Field(
         sa_type=DateTime(timezone=True), description="When it was completed; null while it is not."
     )

@@ -22,15 +22,20 @@ CODES = {
     "BODY_TOO_LARGE": (413, "Body too large"),
     "UNSUPPORTED_MEDIA_TYPE": (415, "Unsupported media type"),
     "INVALID_HEADER": (400, "Invalid header"),
+    "INVALID_CURSOR": (400, "Invalid cursor"),
     "INVALID_JSON": (400, "Invalid JSON"),
     "VALIDATION_ERROR": (422, "Validation error"),
     "TASK_NOT_FOUND": (404, "Task not found"),
+    "TAG_NOT_FOUND": (404, "Tag not found"),
+    "PRECONDITION_FAILED": (412, "Precondition failed"),
+    "IDEMPOTENCY_KEY_REUSED": (422, "Idempotency key reused"),
     "INTERNAL_ERROR": (500, "Internal error"),
     "DATABASE_UNAVAILABLE": (503, "Database unavailable"),
     "AUTH_KEYS_UNAVAILABLE": (503, "Authentication keys unavailable"),
     "OVERLOADED": (503, "Overloaded"),
 }
 
+BODY_PROBLEMS = ("VALIDATION_ERROR", "INVALID_JSON", "BODY_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE")
 COMMON_CODES = (
     "MISSING_TOKEN",
     "TOKEN_EXPIRED",

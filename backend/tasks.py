@@ -1,130 +1,143 @@
 """The task routes: each is HTTP, one statement, and an answer that PostgreSQL has written as JSON."""
 
-from functools import cache
 from typing import Annotated, Any
-from uuid import UUID
+from urllib.parse import urlencode
+from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import (
-    ColumnElement,
-    Insert,
-    Text,
-    Update,
-    bindparam,
-    case,
-    cast,
-    delete,
-    desc,
-    func,
-    insert,
-    literal_column,
-    null,
-    select,
-    update,
-)
 from uuid_utils.compat import uuid7
 
+from backend import preconditions, statements
 from backend.auth import CurrentUser, UserRoute
-from backend.database import Db, sql
+from backend.completion import change, not_found
+from backend.database import Db
 from backend.models import Task, TaskCreate, TaskUpdate
-from backend.problems import Problem, responses
+from backend.preconditions import IdempotencyKey, IfMatch, IfNoneMatch
+from backend.problems import BODY_PROBLEMS, Problem, responses
+from backend.queries import ListQuery, cursor_after, page, place_of
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=UserRoute)
 
 TaskId = Annotated[UUID, Path(description="The id of a task of yours.")]
 
-task: Any = Task.__table__  # type: ignore[attr-defined]
-OWN = task.c.user_id == bindparam("user_id")
-THIS = OWN & (task.c.id == bindparam("id"))
-FIELDS = frozenset(TaskCreate.model_fields)
-BODY_PROBLEMS = ("VALIDATION_ERROR", "INVALID_JSON", "BODY_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE")
+# For UUIDv5: any constant, for good. Another one would make a second task of a repeated request.
+IDEMPOTENCY_NAMESPACE = UUID("7e0cf24b-3c4e-5d2a-9a39-54f1a1fd2bb5")
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "ETag": {"description": "The task's version, for `If-Match`.", "schema": {"type": "string"}, "example": '"1"'},
+    "Location": {"description": "Where the task is.", "schema": {"type": "string"}},
+    "Link": {
+        "description": 'Where the next page is, as `<…>; rel="next"`; absent on the last one.',
+        "schema": {"type": "string"},
+    },
+    "Idempotency-Replayed": {
+        "description": "`true` if an earlier request with this key made the task.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
 
 
-def _json(row: Any) -> ColumnElement[str]:
-    return cast(func.row_to_json(row.table_valued()), Text)
+def _with_headers(*names: str) -> dict[str, Any]:
+    return {"headers": {name: HEADERS[name] for name in names}}
 
 
-def _changed(write: Insert | Update) -> str:
-    """Return a write that answers with its row. RETURNING * and not row_to_json, which Citus refuses there."""
-    row = write.returning(literal_column("*")).cte("changed")
-    return sql(select(_json(row), literal_column("version")).select_from(row))
-
-
-COMPLETES = bindparam("status", type_=task.c.status.type) == literal_column("'completed'")
-
-LIST = sql(select(_json(task)).where(OWN).order_by(desc(task.c.created_at), desc(task.c.id)).limit(bindparam("limit")))
-READ = sql(select(_json(task), task.c.version).where(THIS))
-CREATE = _changed(
-    insert(task).values(
-        {name: bindparam(name) for name in ("user_id", "id", *TaskCreate.model_fields)}
-        | {"completed_at": case((COMPLETES, func.now()))}
-    )
-)
-DELETE = sql(delete(task).where(THIS).returning(task.c.id))
-
-
-@cache  # one text for each set of fields that clients change together
-def _update(fields: frozenset[str]) -> str:
-    values: dict[str, Any] = {name: bindparam(name) for name in sorted(fields)}
-    values |= {"version": task.c.version + literal_column("1"), "updated_at": func.now()}
-    if "status" in fields:
-        values["completed_at"] = case((COMPLETES, func.coalesce(task.c.completed_at, func.now())), else_=null())
-    return _changed(update(task).where(THIS).values(values))
-
-
-class ListQuery(BaseModel):
-    """How much to list. A parameter that is not known here is refused: a typo never answers with everything."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    limit: int = Field(default=100, ge=1, le=500, description="At most this many tasks.")
-
-
-def _answer(rows: list[tuple[Any, ...]], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return the one task of `rows`, or the 404: the same whether it is missing or another user's."""
-    if not rows:
-        raise Problem("TASK_NOT_FOUND", "There is no such task.")
-    task_json, version = rows[0]
+def _answer(task_json: str, version: int, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(task_json, status, {"ETag": f'"{version}"', **(headers or {})}, "application/json")
 
 
-@router.get("", response_model=list[Task], responses=responses("VALIDATION_ERROR"))
-async def list_tasks(query: Annotated[ListQuery, Query()], user: CurrentUser, db: Db) -> Response:
-    """Your tasks, the newest first."""
-    rows = await db.run(LIST, user.user_id, limit=query.limit)
-    return Response(f"[{','.join(row[0] for row in rows)}]", media_type="application/json")
+@router.get(
+    "",
+    response_model=list[Task],
+    responses={200: _with_headers("Link"), **responses("VALIDATION_ERROR", "INVALID_CURSOR")},
+)
+async def list_tasks(query: Annotated[ListQuery, Query()], request: Request, user: CurrentUser, db: Db) -> Response:
+    """Your tasks, the newest first. `Link` leads to the next page, which stays right while tasks come and go."""
+    filters, place = query.named(), place_of(query)
+    statement = page(frozenset(filters), query.sort, bool(place))
+    rows = [row[0] for row in await db.run(statement, user.user_id, limit=query.limit + 1, **filters, **place)]
+    headers = {}
+    if len(rows) > query.limit:
+        rows.pop()
+        same = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+        target = urlencode([*same, ("cursor", cursor_after(query, rows[-1]))])
+        headers["Link"] = f'<{request.state.prefix}/tasks?{target}>; rel="next"'
+    return Response(f"[{','.join(rows)}]", headers=headers, media_type="application/json")
 
 
-@router.post("", status_code=201, response_model=Task, responses=responses(*BODY_PROBLEMS))
-async def create_task(body: TaskCreate, user: CurrentUser, db: Db, request: Request) -> Response:
-    """Make a task. `Location` is where it can be read, `ETag` its version."""
-    task_id = uuid7()
-    rows = await db.run(CREATE, user.user_id, id=task_id, **body.model_dump())
-    return _answer(rows, 201, {"Location": f"{request.state.prefix}/tasks/{task_id}"})
+@router.post(
+    "",
+    status_code=201,
+    response_model=Task,
+    responses={
+        201: _with_headers("Location", "ETag", "Idempotency-Replayed"),
+        **responses(*BODY_PROBLEMS, "INVALID_HEADER", "IDEMPOTENCY_KEY_REUSED"),
+    },
+)
+async def create_task(
+    body: TaskCreate, request: Request, user: CurrentUser, db: Db, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Make a task. With an `Idempotency-Key`, a repeat answers with the task that the first request made."""
+    key = preconditions.idempotency_key(idempotency_key)
+    task_id = uuid5(IDEMPOTENCY_NAMESPACE, f"{user.user_id}\0{key}") if key else uuid7()
+    rows = await db.run(statements.CREATE, user.user_id, id=task_id, **statements.columns(body))
+    task_json, version, inserted, same = rows[0]
+    if not inserted and not same and version == 1:
+        raise Problem(
+            "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key made another task. Take a new key for a new task."
+        )
+    headers = {"Location": f"{request.state.prefix}/tasks/{task_id}"}
+    return _answer(task_json, version, 201, headers | ({} if inserted else {"Idempotency-Replayed": "true"}))
 
 
-@router.get("/{id}", response_model=Task, responses=responses("TASK_NOT_FOUND", "VALIDATION_ERROR"))
-async def read_task(id: TaskId, user: CurrentUser, db: Db) -> Response:
+@router.get(
+    "/{id}",
+    response_model=Task,
+    responses={
+        200: _with_headers("ETag"),
+        304: {"description": "You have this version already (`If-None-Match`)."},
+        **responses("TASK_NOT_FOUND", "VALIDATION_ERROR", "INVALID_HEADER"),
+    },
+)
+async def read_task(id: TaskId, user: CurrentUser, db: Db, if_none_match: IfNoneMatch = None) -> Response:
     """One task of yours. `ETag` is its version."""
-    return _answer(await db.run(READ, user.user_id, id=id))
+    rows = await db.run(statements.READ, user.user_id, id=id)
+    if not rows:
+        raise not_found()
+    task_json, version = rows[0]
+    if preconditions.not_modified(if_none_match, version):
+        return Response(status_code=304, headers={"ETag": f'"{version}"'})
+    return _answer(task_json, version)
 
 
-@router.put("/{id}", response_model=Task, responses=responses("TASK_NOT_FOUND", *BODY_PROBLEMS))
-async def replace_task(id: TaskId, body: TaskCreate, user: CurrentUser, db: Db) -> Response:
+CHANGE_PROBLEMS = ("TASK_NOT_FOUND", "PRECONDITION_FAILED", "INVALID_HEADER", *BODY_PROBLEMS)
+
+
+@router.put("/{id}", response_model=Task, responses={200: _with_headers("ETag"), **responses(*CHANGE_PROBLEMS)})
+async def replace_task(id: TaskId, body: TaskCreate, user: CurrentUser, db: Db, if_match: IfMatch = None) -> Response:
     """Replace a task: what the body leaves out gets its default."""
-    return _answer(await db.run(_update(FIELDS), user.user_id, id=id, **body.model_dump()))
+    versions = preconditions.matching(if_match)
+    return _answer(*await change(db, user.user_id, id, statements.columns(body), versions))
 
 
-@router.patch("/{id}", response_model=Task, responses=responses("TASK_NOT_FOUND", *BODY_PROBLEMS))
-async def update_task(id: TaskId, body: TaskUpdate, user: CurrentUser, db: Db) -> Response:
-    """Change what the body names; what it leaves out stays, and `null` clears what may be null."""
-    changes = body.model_dump()
-    return _answer(await db.run(_update(frozenset(changes)), user.user_id, id=id, **changes))
+@router.patch("/{id}", response_model=Task, responses={200: _with_headers("ETag"), **responses(*CHANGE_PROBLEMS)})
+async def update_task(id: TaskId, body: TaskUpdate, user: CurrentUser, db: Db, if_match: IfMatch = None) -> Response:
+    """Change what the body names; what it leaves out stays, and `null` clears what may be null.
+
+    Completing a task that recurs makes its next occurrence, once.
+    """
+    versions = preconditions.matching(if_match)
+    return _answer(*await change(db, user.user_id, id, statements.columns(body), versions))
 
 
-@router.delete("/{id}", status_code=204, responses=responses("TASK_NOT_FOUND", "VALIDATION_ERROR"))
-async def delete_task(id: TaskId, user: CurrentUser, db: Db) -> None:
+@router.delete(
+    "/{id}",
+    status_code=204,
+    responses=responses("TASK_NOT_FOUND", "VALIDATION_ERROR", "PRECONDITION_FAILED", "INVALID_HEADER"),
+)
+async def delete_task(id: TaskId, user: CurrentUser, db: Db, if_match: IfMatch = None) -> None:
     """Delete a task for good."""
-    if not await db.run(DELETE, user.user_id, id=id):
-        raise Problem("TASK_NOT_FOUND", "There is no such task.")
+    rows = await db.run(statements.DELETE, user.user_id, id=id, versions=preconditions.matching(if_match))
+    if not rows:
+        raise not_found()
+    if not rows[0][0]:
+        raise preconditions.failed()
