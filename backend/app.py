@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from backend import bulk, health, logs, me, migrations, problems, tasks
+from backend import bulk, health, logs, me, migrations, openapi, problems, tags, tasks, transfer
 from backend.auth import Verifier
 from backend.database import Database
 from backend.embedded import database_url
@@ -61,14 +61,28 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.verifier = verifier
     problems.install(app)
-    for router in (tasks.router, bulk.router, me.router, health.router):
+    openapi.install(app)
+    for router in (tasks.router, bulk.router, tags.router, transfer.router, me.router, health.router):
         app.include_router(router)
     cors = partial(
         CORSMiddleware,
         allow_origins=settings.cors_origins or (),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-        expose_headers=["ETag", "Location", "X-Request-ID", "API-Version", "Retry-After"],
+        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
+        expose_headers=[
+            "API-Version",
+            "ETag",
+            "Idempotency-Replayed",
+            "Link",
+            "Location",
+            "Retry-After",
+            "WWW-Authenticate",
+            "X-Request-ID",
+        ],
     )
-    app.add_middleware(logs.RequestMiddleware, max_body_bytes=settings.max_body_bytes, cors=cors)
+
+    def body_limit(path: str) -> int:
+        return settings.max_import_bytes if path == transfer.IMPORT_PATH else settings.max_body_bytes
+
+    app.add_middleware(logs.RequestMiddleware, body_limit=body_limit, cors=cors)
     return app

@@ -259,6 +259,12 @@ async def current_user(request: Request) -> Claims:
     return claims
 
 
+def require_json(request: Request) -> None:
+    """Raise Problem UNSUPPORTED_MEDIA_TYPE unless the body is said to be JSON."""
+    if not JSON_MEDIA_TYPE.match(request.headers.get("content-type", "")):
+        raise Problem("UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header Content-Type: application/json.")
+
+
 class UserRoute(APIRoute):
     """A route for a user: the token is checked before anything else of the request is read."""
 
@@ -268,8 +274,8 @@ class UserRoute(APIRoute):
 
         async def handle_for_user(request: Request) -> Response:
             request.state.user = await current_user(request)
-            if takes_json and not JSON_MEDIA_TYPE.match(request.headers.get("content-type", "")):
-                raise Problem("UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header Content-Type: application/json.")
+            if takes_json:
+                require_json(request)
             return await handle(request)
 
         return handle_for_user

@@ -80,9 +80,9 @@ def _without_traceback(send: Send) -> Send:
 class RequestMiddleware:
     """Give each request an id, an access line, and an answer even where the code below has a fault."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, cors: Callable[[ASGIApp], ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, body_limit: Callable[[str], int], cors: Callable[[ASGIApp], ASGIApp]) -> None:
         self.app = cors(app)
-        self.max_body_bytes = max_body_bytes
+        self.body_limit = body_limit
         self.cors = cors  # for the answers made here, which a browser must be able to read too
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +111,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, bounded(scope, receive, self.max_body_bytes), send_with_headers)
+            await self.app(scope, bounded(scope, receive, self.body_limit(scope["path"])), send_with_headers)
         except Problem as problem:  # of this middleware; the application answers its own
             await self.cors(problem.response(request_id))(scope, receive, send_with_headers)
         except Exception as error:

@@ -22,6 +22,8 @@ from sqlmodel import Field, SQLModel
 
 from backend import recurrence
 
+COLOR_PATTERN = r"^#[0-9A-Fa-f]{6}$"
+
 
 class Status(StrEnum):
     """How far a task is."""
@@ -67,6 +69,7 @@ TagName = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
 ]
+Color = Annotated[str, StringConstraints(pattern=COLOR_PATTERN)]
 DueDate = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_four_digit_years)]
 RecurrenceRule = Annotated[Text, AfterValidator(recurrence.check)]
 
@@ -153,11 +156,30 @@ class Task(TaskCreate, table=True):
     )
 
 
-class Tag(SQLModel, table=True):
-    """A tag's colour. A tag without one needs no row: it lives in the tasks that name it."""
+class TagColor(SQLModel):
+    """A tag's colour, as CSS writes it."""
+
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+
+    color: Color | None = Field(max_length=7, description="`#rrggbb`, or null for none.")
+
+
+class TagRename(SQLModel):
+    """A tag's name. Onto one that exists, the two become one."""
+
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+
+    name: TagName = Field(max_length=50)
+
+
+class NamedTag(TagColor, TagRename):
+    """A tag and its colour."""
+
+
+class Tag(NamedTag, table=True):
+    """What is known of a tag beside the tasks that name it."""
 
     __tablename__ = "tag"
 
     user_id: str = Field(primary_key=True, max_length=255)
     name: TagName = Field(primary_key=True, max_length=50)
-    color: str | None = Field(default=None, max_length=7)

@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
+from backend.models import COLOR_PATTERN
+
 MEDIA_TYPE = "application/problem+json"
 
 # Every code, its status and its title; the order is the one in which a request meets them.
@@ -122,11 +124,16 @@ MESSAGES = {
 }
 
 
+PATTERN_MESSAGES = {COLOR_PATTERN: "must be a colour like #3366ff"}
+
+
 def _field_error(error: Mapping[str, Any]) -> tuple[str, str]:
     """Return the field's name and one message for a pydantic error; never its input."""
     # The first element only says body, query or path. An unknown field's name is the sender's own text, so it is cut.
     path = ".".join(str(part) for part in error["loc"][1:]) or str(error["loc"][0])
     message = MESSAGES.get(error["type"])
+    if error["type"] == "string_pattern_mismatch":
+        message = PATTERN_MESSAGES.get(error["ctx"]["pattern"], message)
     if message is None:
         message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
         message = message.removeprefix("List ").replace("should", "must", 1)
@@ -179,17 +186,7 @@ def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem document, in what it answers and in how it describes itself."""
+    """Make every error of `app` a problem document."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = describe()
-        template = "#/components/schemas/{model}"
-        details = ProblemDetails.model_json_schema(ref_template=template)
-        schema["components"]["schemas"] |= {**details.pop("$defs"), "ProblemDetails": details}
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     db_wait_seconds: Annotated[float, Field(gt=0, le=60)] = 5
     migrate_on_start: Annotated[bool | None, Field(validate_default=True)] = None
     max_body_bytes: Annotated[int, Field(ge=1024, le=100 * 1024 * 1024)] = 65536
+    max_import_bytes: Annotated[int, Field(ge=1024, le=100 * 1024 * 1024)] = 10 * 1024 * 1024
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=256)] = 1

@@ -1,0 +1,146 @@
+"""The tag routes. A tag lives in the tasks that name it; a row of its own only holds its colour."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+from pydantic import Field
+from sqlalchemy import ColumnElement, Text, bindparam, case, cast, delete, exists, func, literal_column, or_, select
+from sqlalchemy import update as update_of
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from backend.auth import CurrentUser, UserRoute
+from backend.database import Db, sql
+from backend.models import NamedTag, Tag, TagColor, TagName, TagRename
+from backend.problems import BODY_PROBLEMS, Problem, responses
+from backend.statements import OWN, as_json, task
+
+router = APIRouter(prefix="/api/tags", tags=["tags"], route_class=UserRoute)
+
+# Names are percent-encoded in the path, a slash as %2F.
+NamePath = Annotated[TagName, Path(description="The tag's name, percent-encoded.", examples=["home"])]
+
+tag: Any = Tag.__table__  # type: ignore[attr-defined]
+NAME, NEW_NAME = cast(bindparam("name"), Text), cast(bindparam("new_name"), Text)
+OWN_TAG = tag.c.user_id == bindparam("user_id")
+
+
+class ListedTag(NamedTag):
+    """A tag, its colour, and how many tasks have it."""
+
+    tasks: int = Field(examples=[3])
+
+
+def _used(name: ColumnElement[str]) -> Any:
+    return task.c.tags.contains(array([name]))
+
+
+EXISTS = or_(exists().where(OWN, _used(NAME)), exists().where(OWN_TAG, tag.c.name == NAME))
+
+
+def _list() -> str:
+    uses = select(func.unnest(task.c.tags).label("name"), func.count().label("tasks")).where(OWN)
+    used = uses.group_by(literal_column("1")).subquery("used")
+    coloured = select(tag.c.name, tag.c.color).where(OWN_TAG, tag.c.color.is_not(None)).subquery("coloured")
+    listed = (
+        select(
+            func.coalesce(used.c.name, coloured.c.name).label("name"),
+            coloured.c.color,
+            func.coalesce(used.c.tasks, literal_column("0")).label("tasks"),
+        )
+        .select_from(used.outerjoin(coloured, used.c.name == coloured.c.name, full=True))
+        .order_by(literal_column("1"))
+        .subquery("listed")
+    )
+    return sql(select(as_json(listed)))
+
+
+def _color() -> str:
+    values = {"user_id": bindparam("user_id"), "name": NAME, "color": bindparam("color")}
+    write = upsert(tag).values(values)
+    changed = (
+        write.on_conflict_do_update(index_elements=["user_id", "name"], set_={"color": write.excluded.color})
+        .returning(tag.c.name, tag.c.color)
+        .cte("changed")
+    )
+    return sql(select(as_json(changed), EXISTS).select_from(changed))
+
+
+def _retag(tags: ColumnElement[Any]) -> Any:
+    """Return the change of every task that has the tag."""
+    values = {"tags": tags, "version": task.c.version + literal_column("1"), "updated_at": func.now()}
+    return update_of(task).where(OWN, _used(NAME)).values(values).returning(task.c.id).cte("retagged")
+
+
+def _count(rows: Any) -> Any:
+    return select(func.count()).select_from(rows).scalar_subquery()
+
+
+REMOVED = func.array_remove(task.c.tags, NAME)
+
+
+def _rename() -> str:
+    moved = delete(tag).where(OWN_TAG, tag.c.name == NAME).returning(tag.c.user_id, tag.c.color).cte("moved")
+    retagged = _retag(case((_used(NEW_NAME), REMOVED), else_=func.array_replace(task.c.tags, NAME, NEW_NAME)))
+    write = upsert(tag).from_select(["user_id", "name", "color"], select(moved.c.user_id, NEW_NAME, moved.c.color))
+    merged = (
+        write.on_conflict_do_update(
+            index_elements=["user_id", "name"], set_={"color": func.coalesce(tag.c.color, write.excluded.color)}
+        )
+        .returning(tag.c.color)
+        .cte("merged")
+    )
+    kept = select(tag.c.color).where(OWN_TAG, tag.c.name == NEW_NAME).scalar_subquery()
+    color = func.coalesce(select(merged.c.color).scalar_subquery(), kept)
+    return sql(select(color, _count(moved) + _count(retagged)))
+
+
+def _delete() -> str:
+    gone = delete(tag).where(OWN_TAG, tag.c.name == NAME).returning(tag.c.name).cte("gone")
+    return sql(select(_count(gone) + _count(_retag(REMOVED))))
+
+
+LIST, COLOR, RENAME, DELETE = _list(), _color(), _rename(), _delete()
+READ = sql(select(select(tag.c.color).where(OWN_TAG, tag.c.name == NAME).scalar_subquery(), EXISTS))
+
+
+def _not_found() -> Problem:
+    return Problem("TAG_NOT_FOUND", "There is no such tag.")
+
+
+@router.get("", response_model=list[ListedTag], responses=responses())
+async def list_tags(user: CurrentUser, db: Db) -> Response:
+    """Your tags by name: every one in use or with a colour."""
+    rows = await db.run(LIST, user.user_id)
+    return Response(f"[{','.join(row[0] for row in rows)}]", media_type="application/json")
+
+
+@router.put(
+    "/{name:path}",
+    response_model=NamedTag,
+    responses={201: {"model": NamedTag, "description": "The tag is new."}, **responses(*BODY_PROBLEMS)},
+)
+async def color_tag(name: NamePath, body: TagColor, user: CurrentUser, db: Db) -> Response:
+    """Set a tag's colour; a tag that is in no task yet is made."""
+    [(tag_json, existed)] = await db.run(COLOR, user.user_id, name=name, color=body.color)
+    return Response(tag_json, 200 if existed else 201, media_type="application/json")
+
+
+@router.patch("/{name:path}", responses=responses("TAG_NOT_FOUND", *BODY_PROBLEMS))
+async def rename_tag(name: NamePath, body: TagRename, user: CurrentUser, db: Db) -> NamedTag:
+    """Rename a tag on every task. Onto one that exists, the two become one, and its colour wins."""
+    if body.name == name:
+        [(color, found)] = await db.run(READ, user.user_id, name=name)
+    else:
+        [(color, found)] = await db.run(RENAME, user.user_id, name=name, new_name=body.name)
+    if not found:
+        raise _not_found()
+    return NamedTag(name=body.name, color=color)
+
+
+@router.delete("/{name:path}", status_code=204, responses=responses("TAG_NOT_FOUND", "VALIDATION_ERROR"))
+async def delete_tag(name: NamePath, user: CurrentUser, db: Db) -> None:
+    """Take a tag off every task, and forget its colour."""
+    [(found,)] = await db.run(DELETE, user.user_id, name=name)
+    if not found:
+        raise _not_found()
