@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement
 
 from backend import preconditions, statements
 from backend.database import Database
-from backend.models import Status
+from backend.models import Status, in_utc
 from backend.problems import Problem
 from backend.recurrence import next_occurrence
 
@@ -37,7 +37,8 @@ def _next(changes: dict[str, Any], recurring: list[tuple[Any, ...]]) -> dict[str
         coming = due and next_occurrence(rule, due.astimezone(timezone(timedelta(seconds=offset or 0))))
         next_due, next_rule = coming or (None, None)
         next_id = uuid5(NEXT_NAMESPACE, f"{task_id} {next_due.timestamp()}") if next_due else None
-        for name, value in zip(found, (task_id, version, next_id, next_due, next_rule), strict=True):
+        values = (task_id, version, next_id, next_due and in_utc(next_due), next_rule)
+        for name, value in zip(found, values, strict=True):
             found[name].append(value)
     return found
 

@@ -112,6 +112,8 @@ class EmbeddedServer:
     def _stop(self) -> None:
         if (self._data / "postmaster.pid").exists():
             self._pg_ctl("stop", "-m", "fast")
+        if self._sockets != self._data:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _pg_ctl(self, action: str, *options: str) -> None:
         server = self._package(self._data, cleanup_mode=None)

@@ -15,6 +15,7 @@ from pydantic import (
     StringConstraints,
     create_model,
 )
+from pydantic import Field as PydanticField
 from sqlalchemy import CheckConstraint, DateTime, Enum, Index, text
 from sqlalchemy import Text as TextType
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -47,6 +48,12 @@ def _no_repeats(value: list[str]) -> list[str]:
     return value
 
 
+def _no_dots(value: str) -> str:
+    if value in (".", ".."):
+        raise ValueError("must not be . or .., which no URL can name")
+    return value
+
+
 def _iso_text(value: object) -> object:
     # pydantic also takes seconds since 1970, as a number or in digits; whoever sends those is mistaken.
     if isinstance(value, str) and "-" in value[1:]:
@@ -54,24 +61,36 @@ def _iso_text(value: object) -> object:
     raise ValueError("must be a date and time with an offset, like 2030-01-31T09:00:00Z")
 
 
-def _in_four_digit_years(value: datetime) -> datetime:
+def in_utc(value: datetime) -> datetime:
+    """Return a moment in UTC; raise ValueError if its year there is none that a calendar has."""
     try:
-        value.astimezone(UTC)
+        return value.astimezone(UTC)
     except OverflowError:
         raise ValueError("must lie between the years 1 and 9999 in UTC") from None
+
+
+def _in_four_digit_years(value: datetime) -> datetime:
+    in_utc(value)
     return value
 
 
 # PostgreSQL's text cannot hold NUL; a pattern, so that the API's schema says so too.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
-TrimmedText = Annotated[Text, StringConstraints(strip_whitespace=True)]
+# The patterns of what is trimmed ask for something other than white space.
+TrimmedText = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
 TagName = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
+    StringConstraints(
+        strip_whitespace=True,
+        min_length=1,
+        max_length=50,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+    ),
+    AfterValidator(_no_dots),
 ]
 Color = Annotated[str, StringConstraints(pattern=COLOR_PATTERN)]
 DueDate = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_four_digit_years)]
-RecurrenceRule = Annotated[Text, AfterValidator(recurrence.check)]
+RecurrenceRule = Annotated[Text, AfterValidator(recurrence.check), PydanticField(json_schema_extra={"format": "rrule"})]
 
 
 def _postgres_enum(values: type[StrEnum], name: str) -> Enum:
@@ -85,7 +104,7 @@ def _server_default(sql: str) -> dict[str, Any]:
 class TaskCreate(SQLModel):
     """What a client says of a task. What it leaves out gets its default."""
 
-    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)  # type: ignore[assignment]
 
     title: TrimmedText = Field(
         min_length=1,
@@ -113,7 +132,7 @@ class TaskCreate(SQLModel):
         max_length=20,
         sa_type=ARRAY(TextType),
         description="Names, without repeats.",
-        schema_extra={"examples": [["home"]]},
+        schema_extra={"examples": [["home"]], "json_schema_extra": {"uniqueItems": True}},
     )
 
 
@@ -125,7 +144,11 @@ TaskUpdate: type[BaseModel] = create_model(
     **{
         name: (
             Annotated[(field.annotation | MISSING, *field.metadata)],
-            Field(default=MISSING, description=field.description, schema_extra={"examples": field.examples}),
+            Field(
+                default=MISSING,
+                description=field.description,
+                schema_extra={"examples": field.examples, "json_schema_extra": field.json_schema_extra},
+            ),
         )
         for name, field in TaskCreate.model_fields.items()
     },  # type: ignore[call-overload]

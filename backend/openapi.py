@@ -16,6 +16,14 @@ def _schemas(model: type[BaseModel], suffix: str) -> dict[str, Any]:
     return {f"{name}{suffix}": part for name, part in parts.items()}
 
 
+def _say_defaults_in_words(body: dict[str, Any]) -> None:
+    # openapi-typescript takes a field of a body that has a default for one that a client must send.
+    for field in body["properties"].values():
+        default = field.pop("default", None)
+        if default is not None:
+            field["description"] = f"{field.get('description', '')} Default: `{default}`.".lstrip()
+
+
 def install(app: FastAPI) -> None:
     """Let `/openapi.json` say all of it."""
     describe = app.openapi
@@ -23,7 +31,10 @@ def install(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         schema = describe()
         # What a document must be on its way in is more lenient than what an export is, so it has schemas of its own.
-        schema["components"]["schemas"] |= _schemas(ProblemDetails, "") | _schemas(Document, "-Input")
+        schemas = schema["components"]["schemas"]
+        schemas |= _schemas(ProblemDetails, "") | _schemas(Document, "-Input")
+        for name in ("TaskCreate", "TransferredTask-Input", "Document-Input"):
+            _say_defaults_in_words(schemas[name])
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -4,20 +4,32 @@ import re
 from typing import Annotated
 
 from fastapi import Header
+from pydantic.json_schema import SkipJsonSchema
 
 from backend.problems import Problem
 
-TAG = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
-TAGS = re.compile(rf"\s*{TAG}\s*(,\s*{TAG}\s*)*")
+TAG = r'(W/)?"([\x21\x23-\x7e]*)"'
+TAGS = rf"^\s*(\*|{TAG}\s*(,\s*{TAG}\s*)*)\s*$"
+KEY = r"^[\x20-\x7e]{1,255}$"
 
+# The patterns are for the description only: what breaks them is an INVALID_HEADER and no VALIDATION_ERROR.
 IfMatch = Annotated[
-    str | None,
-    Header(description="Only if this is the task's version: an `ETag`, several with commas, or `*` for any."),
+    str | SkipJsonSchema[None],
+    Header(
+        description="Only if this is the task's version: an `ETag`, several with commas, or `*` for any.",
+        json_schema_extra={"pattern": TAGS},
+    ),
 ]
-IfNoneMatch = Annotated[str | None, Header(description="Only if this is not the task's version: 304 if it is.")]
+IfNoneMatch = Annotated[
+    str | SkipJsonSchema[None],
+    Header(description="Only if this is not the task's version: a 304 if it is.", json_schema_extra={"pattern": TAGS}),
+]
 IdempotencyKey = Annotated[
-    str | None,
-    Header(description="1 to 255 printable ASCII characters. A repeat with the same key makes no second task."),
+    str | SkipJsonSchema[None],
+    Header(
+        description="1 to 255 printable ASCII characters. A repeat with the same key makes no second task.",
+        json_schema_extra={"pattern": KEY},
+    ),
 ]
 
 
@@ -28,7 +40,7 @@ def versions(name: str, value: str, *, weak: bool) -> list[int] | None:
     """
     if value.strip() == "*":
         return None
-    if not TAGS.fullmatch(value):
+    if not re.match(TAGS, value, re.ASCII):
         raise Problem("INVALID_HEADER", f'{name} must be *, or ETags with commas between them, like "3".')
     tags = [tag for is_weak, tag in re.findall(TAG, value) if weak or not is_weak]
     return [int(tag) for tag in tags if re.fullmatch(r"[1-9]\d{0,8}", tag, re.ASCII)]
@@ -54,6 +66,6 @@ def not_modified(if_none_match: str | None, version: int) -> bool:
 
 def idempotency_key(value: str | None) -> str | None:
     """Return the key of a request that is to be done once; raise Problem INVALID_HEADER."""
-    if value is not None and not re.fullmatch(r"[\x20-\x7e]{1,255}", value):
+    if value is not None and not re.match(KEY, value):
         raise Problem("INVALID_HEADER", "Idempotency-Key must be 1 to 255 printable ASCII characters.")
     return value

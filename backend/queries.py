@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -18,11 +19,12 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
+from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, func, literal_column, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from backend.database import sql
-from backend.models import DueDate, Priority, Status, TagName, TaskCreate
+from backend.models import DueDate, Priority, Status, TagName, TaskCreate, in_utc
 from backend.models import Text as PlainText
 from backend.problems import Problem
 from backend.statements import OWN, SHOWN, as_json, task
@@ -35,7 +37,9 @@ def _plus_that_became_a_space(value: object) -> object:
     return re.sub(r" (\d\d:?\d\d)$", r"+\1", value) if isinstance(value, str) else value
 
 
-QueryDate = Annotated[DueDate, BeforeValidator(_plus_that_became_a_space)]
+# PostgreSQL takes no offset over 16 hours, as ISO 8601 does; the moment is all that counts here.
+QueryDate = Annotated[DueDate, BeforeValidator(_plus_that_became_a_space), AfterValidator(in_utc)]
+Unset = SkipJsonSchema[None]
 
 
 class Filters(BaseModel):
@@ -46,9 +50,9 @@ class Filters(BaseModel):
     status: list[Status] = Field(default=[], description="Any of these.")
     priority: list[Priority] = Field(default=[], description="Any of these.")
     tag: list[TagName] = Field(default=[], description="All of these.")
-    due_before: QueryDate | None = Field(default=None, description="Due before this moment.")
-    due_after: QueryDate | None = Field(default=None, description="Due after this moment.")
-    q: Annotated[PlainText, StringConstraints(min_length=1, max_length=200)] | None = Field(
+    due_before: QueryDate | Unset = Field(default=None, description="Due before this moment.")
+    due_after: QueryDate | Unset = Field(default=None, description="Due after this moment.")
+    q: Annotated[PlainText, StringConstraints(min_length=1, max_length=200)] | Unset = Field(
         default=None, description="Part of the title or the description, in any case."
     )
 
@@ -81,7 +85,9 @@ class ListQuery(Filters):
 
     sort: Sort = Field(default="-created_at", description="`-` in front means descending.")
     limit: int = Field(default=100, ge=1, le=500, description="At most this many; `Link` leads to the rest.")
-    cursor: str | None = Field(default=None, max_length=2000, description="Where a page begins: from `Link`, as it is.")
+    cursor: str | Unset = Field(
+        default=None, max_length=2000, description="Where a page begins: from `Link`, as it is."
+    )
 
 
 BY: dict[str, ColumnElement[bool]] = {

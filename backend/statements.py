@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backend.database import sql
-from backend.models import Task, TaskCreate
+from backend.models import Task, TaskCreate, in_utc
 
 task: Any = Task.__table__  # type: ignore[attr-defined]
 FIELDS = frozenset(TaskCreate.model_fields)
@@ -223,4 +223,5 @@ def columns(body: BaseModel) -> dict[str, Any]:
     if "due_date" in values:
         due = values["due_date"]
         values["due_offset"] = due.utcoffset().total_seconds() if due else None
+        values["due_date"] = in_utc(due) if due else None
     return values

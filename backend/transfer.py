@@ -10,13 +10,13 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from sqlalchemy import JSON, Text, and_, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backend.auth import CurrentUser, UserRoute, require_json
 from backend.database import Database, Db, sql
-from backend.models import DueDate, NamedTag, Status, TaskCreate
+from backend.models import DueDate, NamedTag, Status, TaskCreate, in_utc
 from backend.problems import BODY_PROBLEMS, responses
 from backend.statements import OWN, SHOWN, as_json, task
 from backend.tags import OWN_TAG, tag
@@ -31,27 +31,37 @@ FIRST_ID = UUID(int=0)
 router = APIRouter(tags=["transfer"], route_class=UserRoute)
 
 
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):  # which pydantic takes for 0 or 1
+        raise ValueError("must be an integer")
+    return value
+
+
+Version = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_no_bool)]  # with room for more changes
+Offset = Annotated[int, Field(gt=-86400, lt=86400), BeforeValidator(_no_bool)]
+
+
 class TransferredTask(TaskCreate):
     """A task of an export: what it says, and its history."""
 
     id: UUID
     user_id: str | None = Field(default=None, description="Passed over: the owner is always the caller.")
-    version: int = Field(default=1, ge=1, le=2**31 - 1)
+    version: Version = 1
     created_at: DueDate | None = None
     updated_at: DueDate | None = None
     completed_at: DueDate | None = None
-    due_offset: int | None = Field(
-        default=None, gt=-86400, lt=86400, description="The offset that the due date was given in, in seconds."
+    due_offset: Offset | None = Field(
+        default=None, description="The offset from UTC that the due date was given in, in seconds."
     )
 
 
 class Document(BaseModel):
     """All of a user's data."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
 
     version: Literal[1] = Field(description="Of this format.")
-    exported_at: AwareDatetime | None = None
+    exported_at: DueDate | None = None
     tags: Annotated[list[NamedTag], Field(max_length=MAX_TAGS)] = []
     tasks: Annotated[list[TransferredTask], Field(max_length=MAX_TASKS)] = []
 
@@ -125,8 +135,8 @@ def _row(given: TransferredTask, now: datetime) -> dict[str, Any]:
     completed = (given.completed_at or updated) if given.status == Status.completed else None
     if given.due_offset is None and given.due_date is not None:
         row["due_offset"] = int((given.due_date.utcoffset() or timedelta()).total_seconds())
-    moments = {"created_at": created, "updated_at": updated, "completed_at": completed}
-    return row | {name: moment and moment.isoformat() for name, moment in moments.items()}
+    moments = {"due_date": given.due_date, "created_at": created, "updated_at": updated, "completed_at": completed}
+    return row | {name: moment and in_utc(moment).isoformat() for name, moment in moments.items()}
 
 
 def _parse(body: bytes) -> dict[str, str]:

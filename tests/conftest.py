@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -51,12 +52,13 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a server on which databases can be made: TEST_DATABASE_URL, or an embedded one."""
     if TEST_DATABASE_URL:
         yield str(settings(database_url=TEST_DATABASE_URL).database_url.get_secret_value())  # type: ignore[union-attr]
         return
-    with EmbeddedServer(tmp_path_factory.mktemp("data")).running() as url:
+    # Not in pytest's own folder, which a second run beside this one closes to the user that the server runs as.
+    with tempfile.TemporaryDirectory(prefix="better-tasks-") as folder, EmbeddedServer(Path(folder)).running() as url:
         yield url
 
 

@@ -1,0 +1,102 @@
+"""What the API says of itself is true, whole, and enough to generate a client from."""
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import sign
+
+FOLDER = Path(__file__).parent / "openapi"
+
+
+@pytest.fixture
+def description(api: str) -> dict[str, Any]:
+    answer = httpx.get(f"{api}/openapi.json")
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def test_schemathesis_finds_nothing(api: str, root: Path, tmp_path: Path) -> None:
+    schemathesis = shutil.which("schemathesis")
+    assert schemathesis, "schemathesis is a development dependency"
+    token = sign({"sub": f"schemathesis-{uuid.uuid4()}"})
+    arguments = ["--checks", "all", "--max-examples", "20", "--generation-deterministic", "--no-color"]
+    run = subprocess.run(
+        [schemathesis, "run", f"{api}/openapi.json", "-H", f"Authorization: Bearer {token}", *arguments],
+        cwd=root,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.openapi.hooks", "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert "No issues found" in run.stdout
+
+
+def test_openapi_typescript_makes_types_that_a_strict_client_compiles_with(
+    description: dict[str, Any], tmp_path: Path
+) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("Node is not installed")
+    if not (FOLDER / "node_modules" / ".package-lock.json").exists():
+        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=FOLDER, check=True, capture_output=True)
+    (tmp_path / "openapi.json").write_text(json.dumps(description))
+    shutil.copy(FOLDER / "client.ts", tmp_path)
+    (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
+    programs = FOLDER / "node_modules" / ".bin"
+    compiler = [
+        "tsc",
+        "--strict",
+        "--noEmit",
+        "--target",
+        "es2022",
+        "--module",
+        "esnext",
+        "--moduleResolution",
+        "bundler",
+    ]
+    for program, *arguments in (["openapi-typescript", "openapi.json", "-o", "schema.d.ts"], [*compiler, "client.ts"]):
+        run = subprocess.run([programs / program, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_operation_says_what_it_does_and_takes(description: dict[str, Any]) -> None:
+    assert description["openapi"].startswith("3.1")
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            assert operation["description"], (method, path)
+            for parameter in operation.get("parameters", []):
+                assert parameter["description"], (method, path, parameter["name"])
+            body = operation.get("requestBody", {}).get("content", {"application/json": {}})
+            assert list(body) == ["application/json"]
+
+
+def test_every_schema_that_is_named_is_there(description: dict[str, Any]) -> None:
+    text = json.dumps(description)
+    named = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert named <= description["components"]["schemas"].keys()
+    assert description["components"]["schemas"].keys() - {"Document-Input"} <= named | {"Document"}
+
+
+def test_the_headers_of_an_answer_are_described(description: dict[str, Any]) -> None:
+    described = {
+        (method, path): set(response.get("headers", {}))
+        for path, operations in description["paths"].items()
+        for method, operation in operations.items()
+        for status, response in operation["responses"].items()
+        if status in ("200", "201") and "headers" in response
+    }
+    assert described == {
+        ("get", "/api/tasks"): {"Link"},
+        ("post", "/api/tasks"): {"Location", "ETag", "Idempotency-Replayed"},
+        ("get", "/api/tasks/{id}"): {"ETag"},
+        ("put", "/api/tasks/{id}"): {"ETag"},
+        ("patch", "/api/tasks/{id}"): {"ETag"},
+    }
