@@ -57,13 +57,15 @@ async def change(
         task_json, version, *before = rows[0]
         if task_json is not None:
             return task_json, version
-        if not completes or (versions is not None and before[1] not in versions):
+        _, seen, status, rule, *_ = before
+        if versions is not None and seen not in versions:
             raise preconditions.failed()
-        rows = await db.run(statements.complete_one(fields), user_id, **changes, **_next(changes, [tuple(before)]))
-        if rows:
-            task_json, version = rows[0]
-            return task_json, version
-        # Somebody changed it between the two statements: look again.
+        if completes and status != Status.completed and changes.get("recurrence_rule", rule) is not None:
+            rows = await db.run(statements.complete_one(fields), user_id, **changes, **_next(changes, [tuple(before)]))
+            if rows:
+                task_json, version = rows[0]
+                return task_json, version
+        # Somebody changed or deleted it meanwhile: look again.
 
 
 async def change_all(

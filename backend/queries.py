@@ -124,11 +124,12 @@ def page(filters: frozenset[str], sort: Sort, after: bool) -> str:
     return sql(select(as_json(rows)))
 
 
+Moment = Annotated[AwareDatetime, AfterValidator(in_utc)]
 # What a cursor holds of each sort, beside the id.
 KEYS: dict[str, TypeAdapter[Any]] = {
-    "created_at": TypeAdapter(AwareDatetime),
-    "updated_at": TypeAdapter(AwareDatetime),
-    "due_date": TypeAdapter(AwareDatetime | None),
+    "created_at": TypeAdapter(Moment),
+    "updated_at": TypeAdapter(Moment),
+    "due_date": TypeAdapter(Moment | None),
     "priority": TypeAdapter(Priority),
     "title": TypeAdapter(TaskCreate.model_fields["title"].rebuild_annotation()),
 }
@@ -143,11 +144,15 @@ def _check(query: ListQuery, place: bytes) -> bytes:
     ).digest()
 
 
+def _encoded(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
 def cursor_after(query: ListQuery, last: str) -> str:
     """Return the cursor for the page after the task whose JSON is `last`."""
     fields = json.loads(last)
     place = json.dumps([fields[query.sort.removeprefix("-")], fields["id"]], ensure_ascii=False).encode()
-    return urlsafe_b64encode(_check(query, place) + place).rstrip(b"=").decode()
+    return _encoded(_check(query, place) + place)
 
 
 def place_of(query: ListQuery) -> dict[str, Any]:
@@ -156,6 +161,8 @@ def place_of(query: ListQuery) -> dict[str, Any]:
         return {}
     try:
         data = urlsafe_b64decode(query.cursor + "=" * (-len(query.cursor) % 4))
+        if _encoded(data) != query.cursor:
+            raise ValueError("not as it was given out")
         check, place = data[:CURSOR_CHECK_BYTES], data[CURSOR_CHECK_BYTES:]
         key, task_id = json.loads(place.decode())
         key = KEYS[query.sort.removeprefix("-")].validate_python(key)

@@ -172,10 +172,19 @@ DELETE = sql(
 # Of many tasks. The conditions come from queries.where().
 
 
+def _locked(condition: ColumnElement[bool], fields: frozenset[str]) -> Any:
+    comes_again = _comes_again(fields).label("comes_again")
+    return select(*RULE, comes_again).where(condition).order_by(task.c.id).with_for_update(of=task).cte("matching")
+
+
 @cache
 def update_all(condition: ColumnElement[bool], fields: frozenset[str], completes: bool) -> str:
     """Change tasks, unless one of them comes again by it: then none. A row: how many; RULE of those that do."""
-    recurring = select(*RULE).where(condition, _comes_again(fields) if completes else false()).cte("recurring")
+    if completes:  # locked first, and so seen as they are when they are changed, whoever changes them meanwhile
+        matching = _locked(condition, fields)
+        recurring = select(*(matching.c[column.name] for column in RULE)).where(matching.c.comes_again).cte("recurring")
+    else:
+        recurring = select(*RULE).where(false()).cte("recurring")
     changed = (
         update(task)
         .where(condition, not_(exists(select(recurring.c.id))))
@@ -192,16 +201,13 @@ def update_all(condition: ColumnElement[bool], fields: frozenset[str], completes
 @cache
 def complete_all(condition: ColumnElement[bool], fields: frozenset[str]) -> str:
     """Change tasks, and make the next occurrences of those seen to recur. A row: how many; 0 if one changed since."""
-    seen = _seen()
-    same = and_(OWN, task.c.id == seen.c.id, task.c.version == seen.c.version)
-    locked = select(task.c.id).where(same).with_for_update(of=task).cte("locked")
-    unchanged = select(func.count()).select_from(locked).scalar_subquery() == func.cardinality(
-        cast(bindparam("ids"), ARRAY(Uuid))
-    )
-    expected = or_(not_(_comes_again(fields)), task.c.id == func.any(cast(bindparam("ids"), ARRAY(Uuid))))
+    seen, matching = _seen(), _locked(condition, fields)
+    same = and_(seen.c.id == matching.c.id, seen.c.version == matching.c.version, matching.c.comes_again)
+    unseen = select(matching.c.id).where(matching.c.comes_again, not_(exists(select(seen.c.id).where(same))))
+    gone = select(seen.c.id).where(not_(exists(select(matching.c.id).where(same))))
     changed = (
         update(task)
-        .where(condition, unchanged, expected)
+        .where(condition, not_(exists(unseen)), not_(exists(gone)))
         .values(_values(fields))
         .returning(*SHOWN, task.c.due_offset)
         .cte("changed")
