@@ -1,54 +1,64 @@
 """What a request's headers ask for: a version (RFC 9110, section 13), or to be done once."""
 
 import re
-from typing import Annotated
+from typing import Any
 
-from fastapi import Header
-from pydantic.json_schema import SkipJsonSchema
+from fastapi import Request
 
 from backend.problems import Problem
 
-TAG = r'(W/)?"([\x21\x23-\x7e]*)"'
-TAGS = rf"^\s*(\*|{TAG}\s*(,\s*{TAG}\s*)*)\s*$"
-KEY = r"^[\x20-\x7e]{1,255}$"
-
-# The patterns are for the description only: what breaks them is an INVALID_HEADER and no VALIDATION_ERROR.
-IfMatch = Annotated[
-    str | SkipJsonSchema[None],
-    Header(
-        description="Only if this is the task's version: an `ETag`, several with commas, or `*` for any.",
-        json_schema_extra={"pattern": TAGS},
-    ),
-]
-IfNoneMatch = Annotated[
-    str | SkipJsonSchema[None],
-    Header(description="Only if this is not the task's version: a 304 if it is.", json_schema_extra={"pattern": TAGS}),
-]
-IdempotencyKey = Annotated[
-    str | SkipJsonSchema[None],
-    Header(
-        description="1 to 255 printable ASCII characters. A repeat with the same key makes no second task.",
-        json_schema_extra={"pattern": KEY},
-    ),
-]
+# One element of a list of entity tags, with the comma or the end behind it; read one by one, in linear time.
+TAG = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e]*)"[ \t]*(?:,|$)')
+TAGS_PATTERN = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
+KEY_PATTERN = r"^[ -~]{1,255}$"
 
 
-def versions(name: str, value: str, *, weak: bool) -> list[int] | None:
-    """Return the versions that a list of entity tags names, None for `*`; raise Problem INVALID_HEADER.
+def _described(name: str, description: str, pattern: str) -> dict[str, Any]:
+    """Return what OpenAPI is told of a header. Not FastAPI's Header, which takes the first of several lines only."""
+    schema = {"type": "string", "pattern": pattern}
+    return {"parameters": [{"name": name, "in": "header", "description": description, "schema": schema}]}
+
+
+IF_MATCH = _described(
+    "If-Match",
+    "Only if this is the task's version: an `ETag`, several with commas, or `*` for any.",
+    TAGS_PATTERN,
+)
+IF_NONE_MATCH = _described("If-None-Match", "Only if this is not the task's version: a 304 if it is.", TAGS_PATTERN)
+IDEMPOTENCY_KEY = _described(
+    "Idempotency-Key",
+    "1 to 255 printable ASCII characters. A repeat with the same key makes no second task.",
+    KEY_PATTERN,
+)
+
+
+def _versions(request: Request, name: str, *, weak: bool) -> list[int] | None:
+    """Return the versions that a header's entity tags name, None for `*`; raise Problem INVALID_HEADER.
 
     A weak tag counts only where the comparison is a weak one (RFC 9110, section 8.8.3.2).
     """
-    if value.strip() == "*":
+    value = ",".join(request.headers.getlist(name))
+    if value.strip(" \t") == "*":
         return None
-    if not re.match(TAGS, value, re.ASCII):
-        raise Problem("INVALID_HEADER", f'{name} must be *, or ETags with commas between them, like "3".')
-    tags = [tag for is_weak, tag in re.findall(TAG, value) if weak or not is_weak]
-    return [int(tag) for tag in tags if re.fullmatch(r"[1-9]\d{0,8}", tag, re.ASCII)]
+    versions, position = [], 0
+    while position < len(value) or position == 0:
+        tag = TAG.match(value, position)
+        if not tag:
+            raise Problem("INVALID_HEADER", f'{name} must be *, or ETags with commas between them, like "3".')
+        position = tag.end()
+        if (weak or not tag[1]) and re.fullmatch(r"[1-9]\d{0,8}", tag[2], re.ASCII):
+            versions.append(int(tag[2]))
+    return versions
 
 
-def matching(if_match: str | None) -> list[int] | None:
+def matching(request: Request) -> list[int] | None:
     """Return the versions that If-Match allows; None for any."""
-    return None if if_match is None else versions("If-Match", if_match, weak=False)
+    return _versions(request, "If-Match", weak=False) if "if-match" in request.headers else None
+
+
+def known(request: Request) -> list[int] | None:
+    """Return the versions that If-None-Match says the caller has; None for any."""
+    return _versions(request, "If-None-Match", weak=True) if "if-none-match" in request.headers else []
 
 
 def failed() -> Problem:
@@ -56,16 +66,11 @@ def failed() -> Problem:
     return Problem("PRECONDITION_FAILED", "The task has changed since you read it: its version is not in If-Match.")
 
 
-def not_modified(if_none_match: str | None, version: int) -> bool:
-    """Return whether If-None-Match says that the caller has this version already."""
-    if if_none_match is None:
-        return False
-    known = versions("If-None-Match", if_none_match, weak=True)
-    return known is None or version in known
-
-
-def idempotency_key(value: str | None) -> str | None:
+def idempotency_key(request: Request) -> str | None:
     """Return the key of a request that is to be done once; raise Problem INVALID_HEADER."""
-    if value is not None and not re.match(KEY, value):
-        raise Problem("INVALID_HEADER", "Idempotency-Key must be 1 to 255 printable ASCII characters.")
-    return value
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1 or not re.fullmatch(r"[ -~]{1,255}", keys[0]):
+        raise Problem("INVALID_HEADER", "Idempotency-Key must be one of 1 to 255 printable ASCII characters.")
+    return keys[0]

@@ -12,7 +12,7 @@ from backend.auth import CurrentUser, UserRoute
 from backend.completion import change, not_found
 from backend.database import Db
 from backend.models import Task, TaskCreate, TaskUpdate
-from backend.preconditions import IdempotencyKey, IfMatch, IfNoneMatch
+from backend.preconditions import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH
 from backend.problems import BODY_PROBLEMS, Problem, responses
 from backend.queries import ListQuery, cursor_after, page, place_of
 
@@ -68,16 +68,15 @@ async def list_tasks(query: Annotated[ListQuery, Query()], request: Request, use
     "",
     status_code=201,
     response_model=Task,
+    openapi_extra=IDEMPOTENCY_KEY,
     responses={
         201: _with_headers("Location", "ETag", "Idempotency-Replayed"),
         **responses(*BODY_PROBLEMS, "INVALID_HEADER", "IDEMPOTENCY_KEY_REUSED"),
     },
 )
-async def create_task(
-    body: TaskCreate, request: Request, user: CurrentUser, db: Db, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def create_task(body: TaskCreate, request: Request, user: CurrentUser, db: Db) -> Response:
     """Make a task. With an `Idempotency-Key`, a repeat answers with the task that the first request made."""
-    key = preconditions.idempotency_key(idempotency_key)
+    key = preconditions.idempotency_key(request)
     task_id = uuid5(IDEMPOTENCY_NAMESPACE, f"{user.user_id}\0{key}") if key else uuid7()
     rows = await db.run(statements.CREATE, user.user_id, id=task_id, **statements.columns(body))
     task_json, version, inserted, same = rows[0]
@@ -92,40 +91,45 @@ async def create_task(
 @router.get(
     "/{id}",
     response_model=Task,
+    openapi_extra=IF_NONE_MATCH,
     responses={
         200: _with_headers("ETag"),
         304: {"description": "You have this version already (`If-None-Match`)."},
         **responses("TASK_NOT_FOUND", "VALIDATION_ERROR", "INVALID_HEADER"),
     },
 )
-async def read_task(id: TaskId, user: CurrentUser, db: Db, if_none_match: IfNoneMatch = None) -> Response:
+async def read_task(id: TaskId, request: Request, user: CurrentUser, db: Db) -> Response:
     """One task of yours. `ETag` is its version."""
+    known = preconditions.known(request)
     rows = await db.run(statements.READ, user.user_id, id=id)
     if not rows:
         raise not_found()
     task_json, version = rows[0]
-    if preconditions.not_modified(if_none_match, version):
+    if known is None or version in known:
         return Response(status_code=304, headers={"ETag": f'"{version}"'})
     return _answer(task_json, version)
 
 
-CHANGE_PROBLEMS = ("TASK_NOT_FOUND", "PRECONDITION_FAILED", "INVALID_HEADER", *BODY_PROBLEMS)
+CHANGED = {
+    200: _with_headers("ETag"),
+    **responses("TASK_NOT_FOUND", "PRECONDITION_FAILED", "INVALID_HEADER", *BODY_PROBLEMS),
+}
 
 
-@router.put("/{id}", response_model=Task, responses={200: _with_headers("ETag"), **responses(*CHANGE_PROBLEMS)})
-async def replace_task(id: TaskId, body: TaskCreate, user: CurrentUser, db: Db, if_match: IfMatch = None) -> Response:
+@router.put("/{id}", response_model=Task, responses=CHANGED, openapi_extra=IF_MATCH)
+async def replace_task(id: TaskId, body: TaskCreate, request: Request, user: CurrentUser, db: Db) -> Response:
     """Replace a task: what the body leaves out gets its default."""
-    versions = preconditions.matching(if_match)
+    versions = preconditions.matching(request)
     return _answer(*await change(db, user.user_id, id, statements.columns(body), versions))
 
 
-@router.patch("/{id}", response_model=Task, responses={200: _with_headers("ETag"), **responses(*CHANGE_PROBLEMS)})
-async def update_task(id: TaskId, body: TaskUpdate, user: CurrentUser, db: Db, if_match: IfMatch = None) -> Response:
+@router.patch("/{id}", response_model=Task, responses=CHANGED, openapi_extra=IF_MATCH)
+async def update_task(id: TaskId, body: TaskUpdate, request: Request, user: CurrentUser, db: Db) -> Response:
     """Change what the body names; what it leaves out stays, and `null` clears what may be null.
 
     Completing a task that recurs makes its next occurrence, once.
     """
-    versions = preconditions.matching(if_match)
+    versions = preconditions.matching(request)
     return _answer(*await change(db, user.user_id, id, statements.columns(body), versions))
 
 
@@ -133,11 +137,13 @@ async def update_task(id: TaskId, body: TaskUpdate, user: CurrentUser, db: Db, i
     "/{id}",
     status_code=204,
     responses=responses("TASK_NOT_FOUND", "VALIDATION_ERROR", "PRECONDITION_FAILED", "INVALID_HEADER"),
+    openapi_extra=IF_MATCH,
 )
-async def delete_task(id: TaskId, user: CurrentUser, db: Db, if_match: IfMatch = None) -> None:
+async def delete_task(id: TaskId, request: Request, user: CurrentUser, db: Db) -> None:
     """Delete a task for good."""
-    rows = await db.run(statements.DELETE, user.user_id, id=id, versions=preconditions.matching(if_match))
-    if not rows:
+    versions = preconditions.matching(request)
+    rows = await db.run(statements.DELETE, user.user_id, id=id, versions=versions)
+    if not rows or (versions is None and not rows[0][0]):
         raise not_found()
     if not rows[0][0]:
         raise preconditions.failed()

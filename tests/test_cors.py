@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import serving, settings, sign
 
 FRONTEND = "https://app.example"
+HEADERS = "authorization,content-type,idempotency-key,if-match,if-none-match,x-request-id"
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def browser(database_url: str) -> Iterator[httpx.Client]:
 
 
 def preflight(browser: httpx.Client, origin: str, method: str = "PATCH") -> httpx.Response:
-    asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "authorization,content-type"}
+    asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": HEADERS}
     return browser.options("/api/tasks", headers={"Origin": origin, **asked})
 
 
@@ -48,7 +49,9 @@ def test_the_page_can_read_every_answer_and_its_headers(browser: httpx.Client) -
     assert [answer.status_code for answer in answers] == [201, 401, 404, 413]
     for answer in answers:
         assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
-        assert {"ETag", "Location", "X-Request-ID"} <= set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+        assert {"ETag", "Link", "Location", "Idempotency-Replayed", "Retry-After", "X-Request-ID"} <= set(
+            answer.headers["Access-Control-Expose-Headers"].split(", ")
+        )
 
 
 def test_the_page_can_read_an_internal_error(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

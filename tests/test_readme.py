@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from backend.problems import CODES
 from tests.project import Copy, answers, free_port, wait_until
 
 
@@ -17,35 +19,82 @@ def commands(text: str, section: str) -> list[str]:
     return re.findall(r"```bash\n(.*?)```", part, re.DOTALL)
 
 
-def test_the_first_commands_make_and_list_a_task(root: Path, copy: Copy) -> None:
-    uv = shutil.which("uv")
-    if uv is None:
+@pytest.fixture
+def newcomer(root: Path, copy: Copy) -> Iterator[Callable[[str], str]]:
+    """Runs commands of the README in bash, in a fresh copy in which its first command runs; returns what they print."""
+    if shutil.which("uv") is None:
         pytest.skip("uv is not installed")
-    serve, use = commands((root / "README.md").read_text(), "Run")
-    # The packages that the tests run with are those that `uv run` would install.
     port = str(free_port())
+    # The packages that the tests run with are those that `uv run` would install.
     environment = {**copy.environment, "PORT": port, "UV_PROJECT_ENVIRONMENT": str(root / ".venv"), "UV_NO_SYNC": "1"}
+
+    def run(block: str) -> str:
+        block = block.replace("localhost:8000", f"localhost:{port}")
+        command = ["bash", "-euo", "pipefail", "-c", block]
+        ended = subprocess.run(command, cwd=copy.folder, env=environment, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    [serve] = commands((root / "README.md").read_text(), "Run")[:1]
     assert serve == "uv run main.py\n"
     with subprocess.Popen(
-        ["bash", "-c", f"exec {serve}"], cwd=copy.folder, env=environment, stderr=subprocess.PIPE
+        ["bash", "-c", f"exec {serve}"],
+        cwd=copy.folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     ) as server:
         try:
             wait_until(lambda: answers(f"http://localhost:{port}") or server.poll() is not None)
             assert server.poll() is None, server.communicate()
-            used = subprocess.run(
-                ["bash", "-ec", use.replace("8000", port)],
-                cwd=copy.folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-            )
+            yield run
         finally:
             server.terminate()
             server.communicate()
-    decoder = json.JSONDecoder()
-    created, end = decoder.raw_decode(used.stdout)
+
+
+def test_the_first_commands_make_and_list_a_task(root: Path, newcomer: Callable[[str], str]) -> None:
+    printed = newcomer(commands((root / "README.md").read_text(), "Run")[1])
+    created, end = json.JSONDecoder().raw_decode(printed)
     assert created["title"] == "Buy milk"
-    assert json.loads(used.stdout[end:]) == [created]
+    assert json.loads(printed[end:]) == [created]
+
+
+def test_each_command_of_the_tour_does_what_it_says(root: Path, newcomer: Callable[[str], str]) -> None:
+    text = (root / "README.md").read_text()
+    [tour] = commands(text, "Endpoints")
+    printed = newcomer(commands(text, "Run")[1] + tour)
+    for expected in (
+        "HTTP/1.1 304 Not Modified",
+        '"priority":"high"',
+        '"status":"completed"',
+        '"title":"Replaced"',
+        '{"updated":2}',
+        '{"name":"money","color":"#3366ff"}',
+        '{"name":"bills","color":"#3366ff"}',
+        '{"tasks":0,"tags":0}',
+        '"user_id":"alice"',
+    ):
+        assert expected in printed, expected
+    assert '"code":' not in printed, "a command of the tour was refused"
+
+
+def test_each_command_of_the_guide_does_what_it_says(root: Path, newcomer: Callable[[str], str]) -> None:
+    printed = newcomer("\n".join(re.findall(r"```bash\n(.*?)```", (root / "docs" / "api.md").read_text(), re.DOTALL)))
+    for expected in (
+        "Idempotency-Replayed: true",
+        '"code":"IDEMPOTENCY_KEY_REUSED"',
+        '"code":"PRECONDITION_FAILED"',
+        "FREQ=WEEKLY;BYDAY=MO;COUNT=2",
+        '{"name":"garden","color":"#33aa55","tasks":1}',
+        '{"tasks":0,"tags":0}',
+    ):
+        assert expected.lower() in printed.lower(), expected
+    assert printed.count('"code":') == 2
+
+
+def test_the_guide_lists_every_code(root: Path) -> None:
+    assert set(re.findall(r"`([A-Z_]{8,})`", (root / "docs" / "api.md").read_text())) - {"MAX_IMPORT_BYTES"} == {*CODES}
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere(root: Path) -> None:

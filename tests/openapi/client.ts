@@ -17,7 +17,7 @@ export async function open(): Promise<Task[]> {
 
 export async function add(title: string, key: string): Promise<Task> {
   const { data, error } = await api.POST("/api/tasks", {
-    params: { header: { "idempotency-key": key } },
+    params: { header: { "Idempotency-Key": key } },
     body: { title },
   });
   if (error) throw new Error(error.errors?.[0]?.message ?? error.detail);
@@ -26,7 +26,7 @@ export async function add(title: string, key: string): Promise<Task> {
 
 export async function complete(task: Task): Promise<Task> {
   const { data, error } = await api.PATCH("/api/tasks/{id}", {
-    params: { path: { id: task.id }, header: { "if-match": `"${task.version}"` } },
+    params: { path: { id: task.id }, header: { "If-Match": `"${task.version}"` } },
     body: { status: "completed", due_date: null },
   });
   if (error) throw new Error(error.detail);
