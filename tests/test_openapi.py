@@ -30,8 +30,8 @@ def test_schemathesis_finds_nothing(api: str, root: Path, tmp_path: Path) -> Non
     arguments = ["--checks", "all", "--max-examples", "20", "--generation-deterministic", "--no-color"]
     run = subprocess.run(
         [schemathesis, "run", f"{api}/openapi.json", "-H", f"Authorization: Bearer {token}", *arguments],
-        cwd=root,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.openapi.hooks", "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path)},
+        cwd=tmp_path,  # where it keeps what it found
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.openapi.hooks", "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
     )

@@ -514,6 +514,13 @@ def test_any_other_key_is_refused(ann: httpx.Client, key: str | bytes) -> None:
     assert ann.get("/api/tasks").json() == []
 
 
+@pytest.mark.parametrize("second", ["one", "two", ""])
+def test_two_keys_are_refused(ann: httpx.Client, second: str) -> None:
+    headers = [("Idempotency-Key", key) for key in ("one", second)]
+    assert_problem(ann.post("/api/tasks", json={"title": "x"}, headers=headers), 400, "INVALID_HEADER")
+    assert ann.get("/api/tasks").json() == []
+
+
 @pytest.mark.parametrize("character", [0x00, 0x01, 0x0B, 0x1F, 0x7F])
 def test_a_control_character_in_a_key_makes_no_task(api: str, ann: httpx.Client, character: int) -> None:
     # httpx would not send every one of them; and the server refuses them before the API sees the request.
@@ -562,6 +569,7 @@ def test_whatever_the_headers_ask_it_is_one_message(database_url: str) -> None:
 
         assert sent("GET", "If-None-Match", '"1"') == (304, 1)
         assert sent("GET", "If-None-Match", '"2"') == (200, 1)
+        assert sent("GET", "If-None-Match", "2") == (400, 0)
         for method, body in WRITES:
             assert sent(method, "If-Match", '"7"', body) == (412, 1)
             assert sent(method, "If-Match", "7", body) == (400, 0)
