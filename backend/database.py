@@ -17,6 +17,7 @@ from backend.problems import Problem, internal_error, invalid
 # round trip, and SET LOCAL leaves nothing behind on the connection (docs/decisions/0002).
 STATEMENT_TIMEOUT_SECONDS = 10
 PREFIX = (
+    "SET LOCAL ROLE task_api; "  # which row-level security binds, whatever the connection's own role may do
     "SET LOCAL app.user_id = %(user_id)s; "
     f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'; "
     "SET LOCAL TimeZone = 'UTC'; "

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 
-from backend import migrations
+from backend import isolation, migrations
 from backend.auth import Claims, TokenError, TokenExpiredError, UnknownKeyError, Verifier, authenticate
 from backend.embedded import database_url
 from backend.keys import JWKS_ALGORITHMS
@@ -62,6 +62,8 @@ def _examine_database(settings: Settings, report: _Report) -> None:
                 if cursor.fetchone() == (True,):
                     cursor.execute("SELECT version_num FROM alembic_version")
                     found = (cursor.fetchone() or (None,))[0]
+                cursor.execute(isolation.CHECK, {"policy": isolation.POLICY})
+                fault = isolation.fault(cursor.fetchone() or ())
             connection.close()
     except StartError as error:
         report.bad("database", str(error))
@@ -73,6 +75,11 @@ def _examine_database(settings: Settings, report: _Report) -> None:
         report.good("migrations", f"{found}, the newest")
     else:
         report.bad("migrations", f"at {found or 'none'}, not {migrations.head()}. Run: uv run main.py migrate")
+        return
+    if fault is None:
+        report.good("isolation", "row-level security holds on task and tag")
+    else:
+        report.bad("isolation", fault)
 
 
 async def _examine_keys_and_token(settings: Settings, report: _Report, token: str | None) -> None:

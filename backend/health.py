@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from backend import migrations
+from backend import isolation, migrations
 from backend.database import Db
 from backend.keys import FRESH_SECONDS, SECONDS_BETWEEN_FETCHES
 from backend.problems import Problem
@@ -55,6 +55,16 @@ async def _migrations(request: Request) -> None:
         raise CheckFailedError("The database is not at the newest revision. Run: uv run main.py migrate")
 
 
+async def _isolation(request: Request) -> None:
+    db: Db = request.app.state.database
+    try:
+        [row] = await db.run(isolation.CHECK, policy=isolation.POLICY)
+    except Problem:
+        raise CheckFailedError("The database does not answer.") from None
+    if fault := isolation.fault(row):
+        raise CheckFailedError(fault)
+
+
 async def _keys(request: Request) -> str | None:
     """Return what is not as it should be with keys that still serve."""
     verifier = request.app.state.verifier
@@ -72,6 +82,7 @@ async def _keys(request: Request) -> str | None:
 CHECKS: dict[str, Callable[[Request], Awaitable[str | None]]] = {
     "database": _database,
     "migrations": _migrations,
+    "isolation": _isolation,
     "keys": _keys,
 }
 
@@ -103,7 +114,7 @@ async def read_database_health(request: Request, response: Response) -> Check:
 
 @router.get("/ready", responses={503: {"model": Readiness, "description": "The API cannot do its work."}})
 async def read_readiness(request: Request, response: Response) -> Readiness:
-    """Whether the database, its migrations and the keys are there: 503 if one is not."""
+    """Whether the database, its migrations, its row-level security and the keys are there: 503 if one is not."""
     checks = dict(zip(CHECKS, await asyncio.gather(*(_check(name, request) for name in CHECKS)), strict=True))
     statuses = {check.status for check in checks.values()}
     status = next(worst for worst in ("unavailable", "degraded", "ok") if worst in statuses)

@@ -35,12 +35,13 @@ def head() -> str:
 def upgrade(url: str, wait_seconds: float) -> None:
     """Bring the database to the newest revision; several at once take turns. Raises StartError."""
     from alembic import command
+    from sqlalchemy.exc import DBAPIError
 
     _wait_for(url, wait_seconds)
     try:
         command.upgrade(_config(url), "head")
-    except psycopg2.Error as error:
-        raise StartError(f"The migration failed: {str(error).strip()}") from None
+    except DBAPIError as error:
+        raise StartError(f"The migration failed: {str(error.orig).splitlines()[0]}") from None
 
 
 def _wait_for(url: str, wait_seconds: float) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from backend.database import sql
 from backend.models import DueDate, Priority, Status, TagName, TaskCreate, in_utc
 from backend.models import Text as PlainText
 from backend.problems import Problem
-from backend.statements import OWN, SHOWN, as_json, task
+from backend.statements import KEPT, OWN, SHOWN, as_json, task
 
 CURSOR_CHECK_BYTES = 9
 
@@ -100,13 +100,13 @@ BY: dict[str, ColumnElement[bool]] = {
 }
 
 
-@cache  # also so that one condition is one object, by which the statements made of it are kept
+@lru_cache(KEPT)  # also so that one condition is one object, by which the statements made of it are kept
 def where(filters: frozenset[str]) -> ColumnElement[bool]:
     """Return the condition for the caller's tasks that these filters (names of `Filters.named`) are about."""
     return and_(OWN, *(BY[name] for name in sorted(filters)))
 
 
-@cache
+@lru_cache(KEPT)
 def page(filters: frozenset[str], sort: Sort, after: bool) -> str:
     """Return the statement for a page of `limit` tasks, the first or the one after a key and an id."""
     field, descending = sort.removeprefix("-"), sort.startswith("-")

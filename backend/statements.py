@@ -1,6 +1,6 @@
 """The statements on tasks: built from the models, once for each shape, and kept as SQL text."""
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -33,6 +33,8 @@ from backend.database import sql
 from backend.models import Task, TaskCreate, in_utc
 
 task: Any = Task.__table__  # type: ignore[attr-defined]
+# How many shapes of one statement are kept: more than clients use, and few enough for one who tries them all.
+KEPT = 500
 FIELDS = frozenset(TaskCreate.model_fields)
 # The fields of a task's JSON, in the order of its documentation.
 SHOWN = [
@@ -107,7 +109,7 @@ def _comes_again(fields: frozenset[str]) -> ColumnElement[bool]:
 RULE = (task.c.id, task.c.version, task.c.status, task.c.recurrence_rule, task.c.due_date, task.c.due_offset)
 
 
-@cache
+@lru_cache(KEPT)
 def update_one(fields: frozenset[str], completes: bool) -> str:
     """Change one task, if its version matches and, where it is being completed, if it does not come again.
 
@@ -148,7 +150,7 @@ def _seen() -> Any:
     )
 
 
-@cache
+@lru_cache(KEPT)
 def complete_one(fields: frozenset[str]) -> str:
     """Change a recurring task that still has the version seen, and make its next occurrence, in one.
 
@@ -177,7 +179,7 @@ def _locked(condition: ColumnElement[bool], fields: frozenset[str]) -> Any:
     return select(*RULE, comes_again).where(condition).order_by(task.c.id).with_for_update(of=task).cte("matching")
 
 
-@cache
+@lru_cache(KEPT)
 def update_all(condition: ColumnElement[bool], fields: frozenset[str], completes: bool) -> str:
     """Change tasks, unless one of them comes again by it: then none. A row: how many; RULE of those that do."""
     if completes:  # locked first, and so seen as they are when they are changed, whoever changes them meanwhile
@@ -198,7 +200,7 @@ def update_all(condition: ColumnElement[bool], fields: frozenset[str], completes
     )
 
 
-@cache
+@lru_cache(KEPT)
 def complete_all(condition: ColumnElement[bool], fields: frozenset[str]) -> str:
     """Change tasks, and make the next occurrences of those seen to recur. A row: how many; 0 if one changed since."""
     seen, matching = _seen(), _locked(condition, fields)
@@ -216,7 +218,7 @@ def complete_all(condition: ColumnElement[bool], fields: frozenset[str]) -> str:
     return sql(select(func.count()).select_from(changed).add_cte(made))
 
 
-@cache
+@lru_cache(KEPT)
 def delete_all(condition: ColumnElement[bool]) -> str:
     """Delete tasks. A row: how many."""
     gone = delete(task).where(condition).returning(task.c.id).cte("changed")

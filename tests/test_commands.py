@@ -155,7 +155,7 @@ def test_a_production_start_needs_no_database_yet(copy: Copy) -> None:
 
 def test_migrate_brings_a_database_to_head(copy: Copy, empty_database: str) -> None:
     migrated = copy.run("main.py", "migrate", DATABASE_URL=empty_database, BETTER_AUTH_SECRET=SECRET)
-    assert (migrated.returncode, migrated.stdout) == (0, "The database is at revision 0002.\n"), migrated.stderr
+    assert (migrated.returncode, migrated.stdout) == (0, "The database is at revision 0003.\n"), migrated.stderr
     checked = copy.run("-m", "alembic", "check", DATABASE_URL=empty_database, BETTER_AUTH_SECRET=SECRET)
     assert "No new upgrade operations detected." in checked.stdout + checked.stderr
 
@@ -211,7 +211,7 @@ def test_doctor_finds_nothing_wrong_with_a_healthy_project(copy: Copy) -> None:
     assert healthy.returncode == 0, healthy.stdout
     lines = healthy.stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [
-        ["ok", name] for name in ("settings", "database", "migrations", "secret", "token")
+        ["ok", name] for name in ("settings", "database", "migrations", "isolation", "secret", "token")
     ]
     assert lines[-1].endswith("accepted: user 'alice'; it ends in 59 min")
 
@@ -228,7 +228,7 @@ def test_doctor_in_a_fresh_clone_says_what_to_run(copy: Copy) -> None:
         ({"ENVIRONMENT": "production"}, "FAIL  settings    DATABASE_URL: is missing"),
         (NOWHERE, "FAIL  database    no connection: "),
         ({"JWKS_URL": "http://127.0.0.1:1/jwks"}, "FAIL  jwks        http://127.0.0.1:1/jwks: no connection"),
-        ({}, "FAIL  migrations  at none, not 0002. Run: uv run main.py migrate"),
+        ({}, "FAIL  migrations  at none, not 0003. Run: uv run main.py migrate"),
     ],
 )
 def test_doctor_names_each_fault(copy: Copy, empty_database: str, variables: dict[str, str], sentence: str) -> None:

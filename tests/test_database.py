@@ -43,8 +43,8 @@ def test_every_route_is_one_message_that_begins_with_its_user(wire: Wire) -> Non
         for method, path, body in [*requests, *requests_for(f"/api/tasks/{task['id']}")]:
             assert client.request(method, path, json=body).is_success
             [query] = wire.queries
-            assert query.startswith("SET LOCAL app.user_id = 'ann'; ")
-            assert query.count(";") == 3
+            assert query.startswith("SET LOCAL ROLE task_api; SET LOCAL app.user_id = 'ann'; ")
+            assert query.count(";") == 4
             wire.queries.clear()
 
 
@@ -172,7 +172,7 @@ def test_without_a_database_the_api_starts_says_so_and_serves_what_needs_none() 
         ready = httpx.get(f"{url}/ready")
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
         states = {name: check["status"] for name, check in ready.json()["checks"].items()}
-        assert states == {"database": "unavailable", "migrations": "unavailable", "keys": "ok"}
+        assert states == {**dict.fromkeys(("database", "migrations", "isolation"), "unavailable"), "keys": "ok"}
         assert "hunter2" not in ready.text
         assert httpx.get(f"{url}/health/database").status_code == 503
         assert httpx.get(f"{url}/api/tasks").status_code == 401
@@ -195,7 +195,7 @@ def test_a_ready_api_says_how_long_each_check_took(api: str) -> None:
     ready = httpx.get(f"{api}/ready")
     assert ready.status_code == 200
     assert ready.json()["status"] == "ok"
-    assert list(ready.json()["checks"]) == ["database", "migrations", "keys"]
+    assert list(ready.json()["checks"]) == ["database", "migrations", "isolation", "keys"]
     assert all(check["latency_ms"] >= 0 for check in ready.json()["checks"].values())
     assert httpx.get(f"{api}/health/database").json()["status"] == "ok"
 
