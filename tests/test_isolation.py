@@ -66,7 +66,7 @@ async def test_without_the_where_the_policy_holds(db: Database) -> None:
 @pytest.mark.parametrize(
     "statement", [MAKE.format("'bob'"), "UPDATE task SET user_id = 'bob'", "UPDATE tag SET user_id = 'bob'"]
 )
-async def test_no_row_can_be_made_anothers(db: Database, statement: str) -> None:
+async def test_no_row_can_be_given_to_another_user(db: Database, statement: str) -> None:
     await db.run(MAKE.format("%(user_id)s"), "ann")
     await db.run("INSERT INTO tag (user_id, name) VALUES (%(user_id)s, 'x')", "ann")
     with pytest.raises(Problem):
