@@ -17,6 +17,19 @@ from backend.problems import Problem, internal_error
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ALIAS = "/api/v1/"
+# What a browser is told of every answer: it is what it says it is, and nobody's to keep. Nothing here is a page, but
+# for the two that describe the API, which load their programs from elsewhere.
+DOCS = ("/docs", "/redoc")
+HEADERS_OF_DOCS = [
+    (b"api-version", b"1"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+HEADERS = [
+    *HEADERS_OF_DOCS,
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
 
 log = structlog.get_logger()
 
@@ -99,15 +112,13 @@ class RequestMiddleware:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status = 0
 
+        own_headers = [(b"x-request-id", request_id.encode()), *(HEADERS_OF_DOCS if path in DOCS else HEADERS)]
+
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode()),
-                    (b"api-version", b"1"),
-                ]
+                message["headers"] = [*message["headers"], *own_headers]
             await send(message)
 
         try:

@@ -1,7 +1,5 @@
 """Two locks between users, the WHERE and the policy: each holds with the other one taken away."""
 
-import shutil
-import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +16,7 @@ from backend.embedded import EmbeddedServer
 from backend.problems import Problem
 from backend.settings import StartError
 from tests.conftest import execute, serving, settings, sign, throwaway_database
-from tests.project import free_port
+from tests.servers import Debian15
 from tests.test_tasks import assert_problem, create, requests_for
 
 POLICY_OF_ALL = "CREATE POLICY everything ON task USING (true)"
@@ -143,34 +141,6 @@ def test_a_database_that_does_not_hold_the_line_is_not_ready_and_says_how_to_men
             command.downgrade(migrations._config(migrated), "0002")
             migrations.upgrade(migrated, wait_seconds=5)
             assert httpx.get(f"{url}/ready").status_code == 200
-
-
-class Debian15:
-    """Debian's PostgreSQL 15, where it is installed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.programs = Path("/usr/lib/postgresql/15/bin")
-
-    @contextmanager
-    def running(self) -> Iterator[str]:
-        if not (self.programs / "initdb").exists():
-            pytest.skip("PostgreSQL 15 is not installed")
-        self.folder.chmod(0o755)
-        data, port = self.folder / "data", free_port()
-        data.mkdir()
-        shutil.chown(data, "postgres")
-
-        def run(program: str, *arguments: str) -> None:
-            command = [str(self.programs / program), "-D", str(data), *arguments]
-            subprocess.run(command, user="postgres", check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-        run("initdb", "--auth=trust", "-U", "postgres")
-        run("pg_ctl", "start", "-w", "-l", str(data / "log"), "-o", f"-h 127.0.0.1 -p {port} -k ''")
-        try:
-            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        finally:
-            run("pg_ctl", "stop", "-w", "-m", "immediate")
 
 
 @pytest.fixture(params=[EmbeddedServer, Debian15])

@@ -1,0 +1,63 @@
+"""PostgreSQL servers of a test's own, beside the embedded one."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.project import free_port
+
+
+class Debian15:
+    """Debian's PostgreSQL 15, where it is installed."""
+
+    def __init__(self, folder: Path, *, tls: bool = False) -> None:
+        self.folder = folder
+        self.tls = tls
+        self.programs = Path("/usr/lib/postgresql/15/bin")
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        if not (self.programs / "initdb").exists():
+            pytest.skip("PostgreSQL 15 is not installed")
+        self.folder.chmod(0o755)
+        data, port = self.folder / "data", free_port()
+        data.mkdir()
+        shutil.chown(data, "postgres")
+
+        def run(program: str, *arguments: str, text: str | None = None) -> None:
+            place = arguments if program == "postgres" else ("-D", str(data), *arguments)
+            subprocess.run(
+                [str(self.programs / program), *place],
+                env={"PGDATA": str(data), "PATH": os.environ["PATH"]},
+                user="postgres",
+                check=True,
+                input=text,
+                text=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+        run("initdb", "--auth=trust", "-U", "postgres")
+        options = f"-h 127.0.0.1 -p {port} -k ''"
+        if self.tls:
+            options += " -c ssl=on"
+            subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+            files = ["-keyout", str(data / "server.key"), "-out", str(data / "server.crt")]
+            command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files, *subject]
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+            for name in ("server.key", "server.crt"):
+                shutil.chown(data / name, "postgres")
+            (self.folder / "server.crt").write_bytes((data / "server.crt").read_bytes())
+            # As on Neon: no way in but over TLS, with a password.
+            (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+            run("postgres", "--single", "postgres", text="ALTER ROLE postgres PASSWORD 'hunter2'\n")
+        run("pg_ctl", "start", "-w", "-l", str(data / "log"), "-o", options)
+        try:
+            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        finally:
+            run("pg_ctl", "stop", "-w", "-m", "immediate")
