@@ -24,6 +24,8 @@ MAX_TOKEN_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 1024
 MAX_USER_ID_LENGTH = 255
 LEEWAY_SECONDS = 30
+# Claims are shallow. What is not could exhaust the stack later, and sooner or later by the version of Python.
+MAX_DEPTH = 32
 # Header parameters that bring a key along, point to one, or change how the token is to be read (RFC 7515,
 # section 4.1; RFC 7797). No key or rule of a verifier may come from the token that it judges.
 FORBIDDEN_PARAMETERS = {"crit", "jwk", "jku", "x5u", "x5c", "zip", "b64"}
@@ -92,6 +94,12 @@ def _part(name: str, text: str) -> bytes:
     if not decoded or urlsafe_b64encode(decoded).rstrip(b"=") != text.encode("ascii", "replace"):
         raise TokenError("encoding", f"The {name} of the token is not canonical base64url.")
     return decoded
+
+
+def _is_deeper_than(levels: int, value: object) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, list) and (levels == 0 or any(_is_deeper_than(levels - 1, item) for item in value))
 
 
 def _object(name: str, data: bytes) -> dict[str, Any]:
@@ -193,6 +201,8 @@ def verify(token: str, verifier: Verifier) -> Claims:
         raise TokenError("signature", "The signature is not one of its key: an altered token.") from None
 
     claims = _object("payload", payload)
+    if _is_deeper_than(MAX_DEPTH, claims):
+        raise TokenError("json", "The payload of the token is nested too deep.")
     expires_at, not_before, issued_at = (_time(claims, name) for name in ("exp", "nbf", "iat"))
     now = time.time()
     if expires_at is None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def newcomer(root: Path, copy: Copy) -> Iterator[Callable[[str], str]]:
         pytest.skip("uv is not installed")
     port = str(free_port())
     # The packages that the tests run with are those that `uv run` would install.
-    environment = {**copy.environment, "PORT": port, "UV_PROJECT_ENVIRONMENT": str(root / ".venv"), "UV_NO_SYNC": "1"}
+    environment = {**copy.environment, "PORT": port, "UV_PROJECT_ENVIRONMENT": sys.prefix, "UV_NO_SYNC": "1"}
 
     def run(block: str) -> str:
         block = block.replace("localhost:8000", f"localhost:{port}")
