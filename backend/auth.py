@@ -17,12 +17,12 @@ from jose import jws
 from jose.exceptions import JOSEError
 
 from backend.keys import JWKS_ALGORITHMS, KeySet, VerificationKey, shared_secret
+from backend.models import MAX_USER_ID_LENGTH
 from backend.problems import Problem
 from backend.settings import Settings
 
 MAX_TOKEN_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 1024
-MAX_USER_ID_LENGTH = 255
 LEEWAY_SECONDS = 30
 # Claims are shallow. What is not could exhaust the stack later, and sooner or later by the version of Python.
 MAX_DEPTH = 32

@@ -24,6 +24,7 @@ from sqlmodel import Field, SQLModel
 from backend import recurrence
 
 COLOR_PATTERN = r"^#[0-9A-Fa-f]{6}$"
+MAX_USER_ID_LENGTH = 255
 
 
 class Status(StrEnum):
@@ -168,7 +169,7 @@ class Task(TaskCreate, table=True):
     )
 
     # The owner leads the key: no path to a row goes around the owner, and a user's rows lie together.
-    user_id: str = Field(primary_key=True, max_length=255, description="The owner: the token's subject.")
+    user_id: str = Field(primary_key=True, max_length=MAX_USER_ID_LENGTH, description="The owner: the token's subject.")
     id: UUID = Field(primary_key=True, description="A UUIDv7: later tasks have greater ids.")
     version: int = Field(sa_column_kwargs=_server_default("1"), description="Goes up by one with every change.")
     created_at: AwareDatetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs=_server_default("now()"))
@@ -204,5 +205,5 @@ class Tag(NamedTag, table=True):
 
     __tablename__ = "tag"
 
-    user_id: str = Field(primary_key=True, max_length=255)
+    user_id: str = Field(primary_key=True, max_length=MAX_USER_ID_LENGTH)
     name: TagName = Field(primary_key=True, max_length=50)

@@ -35,7 +35,6 @@ from backend.models import Task, TaskCreate, in_utc
 task: Any = Task.__table__  # type: ignore[attr-defined]
 # How many shapes of one statement are kept: more than clients use, and few enough for one who tries them all.
 KEPT = 500
-FIELDS = frozenset(TaskCreate.model_fields)
 # The fields of a task's JSON, in the order of its documentation.
 SHOWN = [
     task.c[name]
@@ -82,7 +81,7 @@ CREATE = sql(
         as_json(_made),
         _made.c.version,
         _new.c.inserted,
-        and_(*(_new.c[name].is_not_distinct_from(bindparam(name, type_=task.c[name].type)) for name in FIELDS)),
+        and_(*(_new.c[name].is_not_distinct_from(bindparam(name)) for name in TaskCreate.model_fields)),
     ).select_from(_new.join(_made, true()))
 )
 

@@ -23,6 +23,7 @@ from backend.app import create_app
 from backend.embedded import EmbeddedServer
 from backend.settings import Settings
 from tests.project import Copy
+from tests.wire import Wire, tapped
 
 # A developer's own settings must not decide what the tests see.
 TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
@@ -99,6 +100,15 @@ def database_url(postgres: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def wire(database_url: str) -> Iterator[Wire]:
+    """The way to the database of most tests, on which every message can be read."""
+    if TEST_DATABASE_URL and "sslmode" in TEST_DATABASE_URL:
+        pytest.skip("what passes over TLS cannot be read")
+    with tapped(database_url) as wire:
+        yield wire
+
+
 @contextmanager
 def serving(configuration: Settings) -> Iterator[str]:
     """Run the API with these settings on a free port, in a thread, and yield its URL."""
@@ -120,6 +130,20 @@ def api(database_url: str) -> Iterator[str]:
     """The URL of the API that most tests talk to."""
     with serving(settings(database_url=database_url)) as url:
         yield url
+
+
+@contextmanager
+def overheard(database_url: str) -> Iterator[tuple[Wire, httpx.Client]]:
+    """Yield what passes between an API with one connection and the database, and a client of that API."""
+    if TEST_DATABASE_URL and "sslmode" in TEST_DATABASE_URL:
+        pytest.skip("what passes over TLS cannot be read")
+    token = {"Authorization": f"Bearer {sign({'sub': f'user-{uuid.uuid4()}'})}"}
+    with (
+        tapped(database_url) as wire,
+        serving(settings(database_url=wire.url, migrate_on_start=False, db_pool_size=1)) as url,
+        httpx.Client(base_url=url, headers=token) as client,
+    ):
+        yield wire, client
 
 
 @pytest.fixture

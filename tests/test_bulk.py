@@ -10,8 +10,8 @@ import httpx
 import psycopg2
 import pytest
 
-from tests.conftest import execute
-from tests.test_lists import Task, every, ids, overheard
+from tests.conftest import execute, overheard
+from tests.test_lists import Task, every, ids
 from tests.test_tasks import FULL, assert_problem, create
 
 DONE = {"status": "completed"}

@@ -1,5 +1,6 @@
 """The commands as a user types them, in a fresh copy of the project."""
 
+import json
 import signal
 import time
 from typing import Any
@@ -151,6 +152,16 @@ def test_a_production_start_needs_no_database_yet(copy: Copy) -> None:
         out, _ = process.communicate()
     assert process.returncode == 0
     assert out == ""
+
+
+@pytest.mark.parametrize(("trusted", "client"), [("127.0.0.1", "203.0.113.7"), ("10.0.0.1", "127.0.0.1")])
+def test_a_clients_address_is_taken_from_trusted_proxies_only(copy: Copy, trusted: str, client: str) -> None:
+    with copy.serving("main.py", FORWARDED_ALLOW_IPS=trusted, LOG_FORMAT="json") as (process, url):
+        httpx.get(f"{url}/health", headers={"X-Forwarded-For": "203.0.113.7", "X-Request-ID": "forwarded"})
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    [line] = [json.loads(line) for line in err.splitlines() if '"forwarded"' in line]
+    assert line["client"] == client
 
 
 def test_migrate_brings_a_database_to_head(copy: Copy, empty_database: str) -> None:

@@ -10,9 +10,9 @@ import pytest
 from dateutil.rrule import rrulestr
 
 from backend import migrations
-from tests.conftest import execute, serving, settings, sign
+from tests.conftest import execute, overheard, serving, settings, sign
 from tests.test_tasks import assert_problem, create
-from tests.test_versions import at_once, meanwhile, path_of, read_on_the_wire, statuses
+from tests.test_versions import at_once, meanwhile, path_of, statuses
 
 DONE = {"status": "completed"}
 OPEN = {"status": "pending"}
@@ -454,7 +454,7 @@ def test_a_completion_that_waited_for_a_reopening_makes_the_next_one(ann: httpx.
 
 @each_way
 def test_a_completion_is_one_message_and_two_where_the_task_recurs(database_url: str, method: str) -> None:
-    with read_on_the_wire(database_url) as (client, wire):
+    with overheard(database_url) as (wire, client):
 
         def messages(task: dict[str, Any], **changes: Any) -> int:
             wire.queries.clear()

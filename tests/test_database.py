@@ -1,7 +1,7 @@
 """One statement, one message, as one user; and what becomes of a connection that breaks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -10,17 +10,9 @@ import pytest
 from backend import database as module
 from backend.database import Database
 from backend.problems import Problem
-from tests.conftest import SECRET, TEST_DATABASE_URL, execute, serving, settings, sign
+from tests.conftest import SECRET, execute, serving, settings, sign
 from tests.test_tasks import assert_problem, create, requests_for
-from tests.wire import Wire, tapped
-
-
-@pytest.fixture
-def wire(database_url: str) -> Iterator[Wire]:
-    if TEST_DATABASE_URL and "sslmode" in TEST_DATABASE_URL:
-        pytest.skip("what passes over TLS cannot be read")
-    with tapped(database_url) as wire:
-        yield wire
+from tests.wire import Wire
 
 
 @asynccontextmanager

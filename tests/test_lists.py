@@ -7,7 +7,6 @@ import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 from uuid import UUID, uuid4
@@ -19,9 +18,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from backend.queries import ListQuery, Sort, _check
-from tests.conftest import TEST_DATABASE_URL, execute, serving, settings, sign
+from tests.conftest import execute, overheard, sign
 from tests.test_tasks import assert_problem, create
-from tests.wire import Wire, tapped
 
 Task = dict[str, Any]
 
@@ -141,19 +139,6 @@ def tasks(owner: tuple[str, list[Task]]) -> list[Task]:
 @pytest.fixture
 def reader(owner: tuple[str, list[Task]], client_of: Callable[..., httpx.Client]) -> httpx.Client:
     return client_of(owner[0])
-
-
-@contextmanager
-def overheard(database_url: str) -> Iterator[tuple[Wire, httpx.Client]]:
-    """Yield what passes between an API with one connection and the database, and a client of that API."""
-    if TEST_DATABASE_URL and "sslmode" in TEST_DATABASE_URL:
-        pytest.skip("what passes over TLS cannot be read")
-    with (
-        tapped(database_url) as wire,
-        serving(settings(database_url=wire.url, migrate_on_start=False, db_pool_size=1)) as url,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {sign({'sub': str(uuid4())})}"}) as client,
-    ):
-        yield wire, client
 
 
 # Filters

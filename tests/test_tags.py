@@ -1,6 +1,5 @@
 """Tags: what a user has of them, colours, and renaming, merging and deleting them on every task."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -8,9 +7,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.conftest import TEST_DATABASE_URL, serving, settings, sign
+from tests.conftest import overheard
 from tests.test_tasks import assert_problem, create
-from tests.wire import Wire, tapped
 
 ODD_NAMES = [
     "home",
@@ -173,19 +171,8 @@ def test_renames_in_a_circle_at_once_lose_no_tag(ann: httpx.Client) -> None:
     assert sum(count for _, count in listed(ann).values()) == len(tasks)
 
 
-@pytest.fixture
-def wire(database_url: str) -> Iterator[Wire]:
-    if TEST_DATABASE_URL and "sslmode" in TEST_DATABASE_URL:
-        pytest.skip("what passes over TLS cannot be read")
-    with tapped(database_url) as wire:
-        yield wire
-
-
-def test_every_tag_route_is_one_message(wire: Wire) -> None:
-    with (
-        serving(settings(database_url=wire.url, migrate_on_start=False, db_pool_size=1)) as url,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {sign({'sub': 'tagger'})}"}) as client,
-    ):
+def test_every_tag_route_is_one_message(database_url: str) -> None:
+    with overheard(database_url) as (wire, client):
         create(client, tags=["a"])
         requests: list[tuple[str, str, dict[str, Any] | None]] = [
             ("GET", "/api/tags", None),

@@ -3,9 +3,8 @@
 import json
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from threading import Barrier
 from typing import Any
 from uuid import uuid4
@@ -14,9 +13,8 @@ import httpx
 import psycopg2
 import pytest
 
-from tests.conftest import TEST_DATABASE_URL, serving, settings, sign
+from tests.conftest import overheard
 from tests.test_tasks import assert_problem, create
-from tests.wire import Wire, tapped
 
 CHANGED = {"title": "Changed", "description": "Changed"}
 WRITES: list[tuple[str, dict[str, Any] | None]] = [
@@ -128,20 +126,6 @@ def meanwhile(url: str, task: dict[str, Any], statement: str, send: Callable[[],
             return answer.result()
     finally:
         connection.close()
-
-
-@contextmanager
-def read_on_the_wire(database_url: str) -> Iterator[tuple[httpx.Client, Wire]]:
-    """Yield a user's client and what shows the messages that its requests send to PostgreSQL."""
-    if TEST_DATABASE_URL and "sslmode" in TEST_DATABASE_URL:
-        pytest.skip("what passes over TLS cannot be read")
-    token = {"Authorization": f"Bearer {sign({'sub': f'user-{uuid4()}'})}"}
-    with (
-        tapped(database_url) as wire,
-        serving(settings(database_url=wire.url, migrate_on_start=False, db_pool_size=1)) as url,
-        httpx.Client(base_url=url, headers=token) as client,
-    ):
-        yield client, wire
 
 
 def test_the_entity_tag_of_every_answer_is_its_version(ann: httpx.Client) -> None:
@@ -558,7 +542,7 @@ def test_a_body_that_is_refused_uses_up_no_key(ann: httpx.Client) -> None:
 
 
 def test_whatever_the_headers_ask_it_is_one_message(database_url: str) -> None:
-    with read_on_the_wire(database_url) as (client, wire):
+    with overheard(database_url) as (wire, client):
         path = path_of(create(client))
 
         def sent(method: str, name: str, value: str, body: dict[str, Any] | None = None) -> tuple[int, int]:
