@@ -13,6 +13,7 @@ from backend import bulk, health, logs, me, migrations, openapi, problems, tags,
 from backend.auth import Verifier
 from backend.database import Database
 from backend.embedded import database_url
+from backend.limits import Limits
 from backend.settings import Settings
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Return the application; its lifespan prepares the database and keeps the key set fresh."""
     logs.configure(settings.log_level, settings.log_format or "json")
     verifier = Verifier.of(settings)
+    limits = Limits(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -51,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
                 with suppress(asyncio.CancelledError):
                     await refresher
             database.close()
+            await limits.close()
 
     app = FastAPI(
         title="Better Tasks",
@@ -60,6 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.verifier = verifier
+    app.state.limits = limits
+    app.state.running_checks = {}
     problems.install(app)
     openapi.install(app)
     for router in (tasks.router, bulk.router, tags.router, transfer.router, me.router, health.router):
@@ -75,6 +80,8 @@ def create_app(settings: Settings) -> FastAPI:
             "Idempotency-Replayed",
             "Link",
             "Location",
+            "RateLimit",
+            "RateLimit-Policy",
             "Retry-After",
             "WWW-Authenticate",
             "X-Request-ID",

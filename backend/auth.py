@@ -17,6 +17,7 @@ from jose import jws
 from jose.exceptions import JOSEError
 
 from backend.keys import JWKS_ALGORITHMS, KeySet, VerificationKey, shared_secret
+from backend.limits import Limits
 from backend.models import MAX_USER_ID_LENGTH
 from backend.problems import Problem
 from backend.settings import Settings
@@ -254,18 +255,22 @@ def _bearer(request: Request) -> str:
 
 
 async def current_user(request: Request) -> Claims:
-    """Return whose request it is, or raise the 401; the caller gets one message, the log gets the reason."""
+    """Return whose request it is, or raise the 401 (or 429); the caller gets one message, the log gets the reason."""
+    limits: Limits = request.app.state.limits
     try:
         claims = await authenticate(_bearer(request), request.app.state.verifier)
     except TokenError as error:
         log.warning("authentication_failed", reason=error.reason, client=request.client and request.client.host)
         expired = isinstance(error, TokenExpiredError)
+        if not expired:  # which is everyday life, and the caller must be told to get a new one
+            await limits.count_failure(request)
         raise Problem(
             "TOKEN_EXPIRED" if expired else "INVALID_TOKEN",
             "The token has expired. Get a new one." if expired else "The token is not valid for this API.",
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         ) from None
     request.state.user_id = claims.user_id
+    await limits.count_request(request, claims.user_id)
     return claims
 
 

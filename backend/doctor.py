@@ -14,6 +14,7 @@ from backend import isolation, migrations
 from backend.auth import Claims, TokenError, TokenExpiredError, UnknownKeyError, Verifier, authenticate
 from backend.embedded import database_url
 from backend.keys import JWKS_ALGORITHMS
+from backend.limits import Limits
 from backend.problems import Problem
 from backend.settings import ENV_FILE, Settings, StartError, load_settings
 
@@ -45,6 +46,7 @@ def examine(token: str | None) -> bool:
         return False
     report.good("settings", f"{settings.environment}, from {'.env and ' if ENV_FILE.exists() else ''}the environment")
     _examine_database(settings, report)
+    asyncio.run(_examine_redis(settings, report))
     asyncio.run(_examine_keys_and_token(settings, report, token))
     return report.healthy
 
@@ -80,6 +82,19 @@ def _examine_database(settings: Settings, report: _Report) -> None:
         report.good("isolation", "row-level security holds on task and tag")
     else:
         report.bad("isolation", fault)
+
+
+async def _examine_redis(settings: Settings, report: _Report) -> None:
+    shared = Limits(settings).shared
+    if shared is None:
+        return
+    try:
+        await shared.ping()
+    except shared.errors as error:
+        report.bad("redis", f"{' '.join(str(error).split())} Without it, each process counts for itself.")
+    else:
+        report.good("redis", "answers: the limits are counted there, for all processes")
+    await shared.close()
 
 
 async def _examine_keys_and_token(settings: Settings, report: _Report, token: str | None) -> None:

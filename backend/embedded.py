@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote as shell_quote
-from subprocess import SubprocessError
+from subprocess import SubprocessError  # nosec B404
 from urllib.parse import quote as url_quote
 
 import psycopg2

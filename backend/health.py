@@ -70,15 +70,37 @@ async def _keys(request: Request) -> str | None:
     return None
 
 
+async def _redis(request: Request) -> str | None:
+    """Return what is not as it should be with Redis, without which the limits still work."""
+    shared = request.app.state.limits.shared
+    if shared is None:
+        return None
+    try:
+        await shared.ping()
+    except shared.errors:
+        return "Redis does not answer; each process counts for itself."
+    return None
+
+
 CHECKS: dict[str, Callable[[Request], Awaitable[str | None]]] = {
     "database": _database,
     "migrations": _migrations,
     "isolation": _isolation,
     "keys": _keys,
+    "redis": _redis,
 }
 
 
 async def _check(name: str, request: Request) -> Check:
+    """Look, or wait for whoever is looking: nobody without a token may cost the database a statement each."""
+    running: dict[str, asyncio.Task[Check]] = request.app.state.running_checks
+    if name not in running:
+        running[name] = asyncio.create_task(_look(name, request))
+        running[name].add_done_callback(lambda _: running.pop(name))
+    return await asyncio.shield(running[name])
+
+
+async def _look(name: str, request: Request) -> Check:
     started = time.perf_counter()
     status: Literal["ok", "degraded", "unavailable"] = "ok"
     try:
@@ -105,10 +127,22 @@ async def read_database_health(request: Request, response: Response) -> Check:
     return check
 
 
+@router.get("/health/redis", responses={503: {"model": Check, "description": "Redis does not answer."}})
+async def read_redis_health(request: Request, response: Response) -> Check:
+    """Whether Redis answers; 200 too where none is set."""
+    check = await _check("redis", request)
+    response.status_code = 200 if check.status == "ok" else 503
+    return check
+
+
 @router.get("/ready", responses={503: {"model": Readiness, "description": "The API cannot do its work."}})
 async def read_readiness(request: Request, response: Response) -> Readiness:
-    """Whether the database, its migrations, its row-level security and the keys are there: 503 if one is not."""
-    checks = dict(zip(CHECKS, await asyncio.gather(*(_check(name, request) for name in CHECKS)), strict=True))
+    """Whether the database, its migrations, its row-level security and the keys are there: 503 if one is not.
+
+    Without Redis, where it is set, and with keys that cannot be fetched again, the API is `degraded`, which is a 200.
+    """
+    names = [name for name in CHECKS if name != "redis" or request.app.state.limits.shared]
+    checks = dict(zip(names, await asyncio.gather(*(_check(name, request) for name in names)), strict=True))
     statuses = {check.status for check in checks.values()}
     status = next(worst for worst in ("unavailable", "degraded", "ok") if worst in statuses)
     response.status_code = 503 if status == "unavailable" else 200

@@ -1,11 +1,25 @@
-"""What a request may cost: the size of its headers and of its body."""
+"""What a caller may cost: how large a request is, how many there are of a user, how many bad tokens of an address."""
 
+import math
+import time
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
+
+import structlog
+from fastapi import Request
 from starlette.types import Message, Receive, Scope
 
 from backend.problems import Problem
+from backend.settings import Limit, Settings
 
 # Several times what a browser sends; the server itself takes much more.
 MAX_HEADER_BYTES = 32 * 1024
+
+REDIS_CONNECTIONS = 10
+REDIS_TIMEOUT_SECONDS = 0.5
+SECONDS_BETWEEN_TRIES = 5
+
+log = structlog.get_logger()
 
 
 def _too_large(limit: int) -> Problem:
@@ -43,3 +57,137 @@ def bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
         return message
 
     return receive_within_limit
+
+
+class SharedCounts:
+    """Counts in Redis, which every process with its URL shares."""
+
+    def __init__(self, url: str) -> None:
+        from limits.aio.storage import RedisStorage
+        from redis.asyncio import BlockingConnectionPool, Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+        from redis.exceptions import ConnectionError as LostConnectionError
+        from redis.exceptions import RedisError
+
+        self.errors = (RedisError, OSError)
+        self._pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=REDIS_CONNECTIONS,
+            timeout=REDIS_TIMEOUT_SECONDS,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            # At once and once: for a connection that Redis closed while it was idle.
+            retry=Retry(NoBackoff(), 1, supported_errors=(LostConnectionError,)),
+        )
+        self._redis = Redis(connection_pool=self._pool)
+        pool: Any = self._pool  # of which the library's types do not know
+        self._storage = RedisStorage(url, implementation="redispy", key_prefix="tasks", connection_pool=pool)
+        self._away = False
+        self._next_try = 0.0
+
+    async def ping(self) -> None:
+        """Raise one of `errors` unless Redis answers."""
+        await self._redis.ping()  # type: ignore[misc]  # it says that it may be no coroutine
+
+    async def add(self, key: str, seconds: int) -> int | None:
+        """Return how many there are with this one, or None while Redis is away.
+
+        One request in a while looks whether it is back, and the others need not wait for that.
+        """
+        if self._away and time.monotonic() < self._next_try:
+            return None
+        self._next_try = time.monotonic() + SECONDS_BETWEEN_TRIES
+        try:
+            count = await self._storage.incr(key, seconds)
+        except self.errors as error:
+            if not self._away:
+                log.warning("redis_unreachable", error=type(error).__name__, effect="each process counts for itself")
+            self._away = True
+            return None
+        if self._away:
+            log.info("redis_back")
+        self._away = False
+        return count
+
+    async def close(self) -> None:
+        await self._pool.disconnect()
+
+
+class Limiter:
+    """One limit, for each of those whom it counts, in windows of the clock: `60` seconds end with the minute.
+
+    Its counts are in Redis while that is there, and else in this process. What a window counted is forgotten at
+    its end, so they take little room.
+    """
+
+    def __init__(self, name: str, limit: Limit, shared: SharedCounts | None) -> None:
+        self._name = name
+        self._limit = limit
+        self._shared = shared
+        self._window = 0
+        self._counts: dict[str, int] = {}
+        self._policy = f'"{name}";q={limit.amount};w={limit.seconds}'.encode()
+
+    async def count(self, who: str, headers: list[tuple[bytes, bytes]], detail: str) -> None:
+        """Count one more, and say in the answer's headers what is left (draft-ietf-httpapi-ratelimit-headers-10).
+
+        Raises Problem RATE_LIMIT_EXCEEDED with `detail`.
+        """
+        now = time.time()
+        window = int(now // self._limit.seconds)
+        ends_in = math.ceil((window + 1) * self._limit.seconds - now)
+        count = None
+        if self._shared:
+            count = await self._shared.add(f"{self._name}:{window}:{who}", self._limit.seconds)
+        if count is None:
+            if window > self._window:
+                self._window, self._counts = window, {}
+            count = self._counts[who] = self._counts.get(who, 0) + 1
+        left = max(0, self._limit.amount - count)
+        headers += [
+            (b"ratelimit-policy", self._policy),
+            (b"ratelimit", f'"{self._name}";r={left};t={ends_in}'.encode()),
+        ]
+        if count > self._limit.amount:
+            raise Problem(
+                "RATE_LIMIT_EXCEEDED", f"{detail} Try again in {ends_in} s.", headers={"Retry-After": str(ends_in)}
+            )
+
+
+def _network(client: tuple[str, int] | None) -> str:
+    """Return what stands for the owner of an address: of IPv6, everybody has a /64 of their own to change in."""
+    try:
+        address = ip_address(client[0] if client else "")
+    except ValueError:  # a socket without one, or what a proxy took from the caller unread
+        return "unknown"
+    if isinstance(address, IPv6Address):
+        return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
+    return str(address)
+
+
+class Limits:
+    """The limits of the API: requests of a user, and bad tokens from an address."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = settings.redis_url
+        self.shared = SharedCounts(url.get_secret_value()) if url else None
+        self._users, self._failures = (
+            limit and Limiter(name, limit, self.shared)
+            for name, limit in (("user", settings.rate_limit), ("invalid-tokens", settings.auth_failure_limit))
+        )
+
+    async def count_request(self, request: Request, user_id: str) -> None:
+        """Count a request of a user; raise Problem RATE_LIMIT_EXCEEDED."""
+        if self._users:
+            await self._users.count(user_id, request.state.headers, "You have sent too many requests.")
+
+    async def count_failure(self, request: Request) -> None:
+        """Count a bad token; raise Problem RATE_LIMIT_EXCEEDED. Good ones pass whatever this says."""
+        if self._failures:
+            network = _network(request.scope.get("client"))
+            await self._failures.count(network, request.state.headers, "Too many invalid tokens from your address.")
+
+    async def close(self) -> None:
+        if self.shared:
+            await self.shared.close()

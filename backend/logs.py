@@ -47,7 +47,8 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     stream = stream or sys.stderr
     renderer: Any = structlog.processors.JSONRenderer()
     if log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        # Values as Python writes them, or what a caller sends could move the cursor of whoever reads it.
+        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), repr_native_str=True)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -105,14 +106,13 @@ class RequestMiddleware:
         started = time.perf_counter()
         path = scope["path"]
         request_id = _request_id(scope["headers"])
-        scope.setdefault("state", {}).update(request_id=request_id, prefix="/api")
+        own_headers = [(b"x-request-id", request_id.encode()), *(HEADERS_OF_DOCS if path in DOCS else HEADERS)]
+        scope.setdefault("state", {}).update(request_id=request_id, prefix="/api", headers=own_headers)
         if path.startswith(ALIAS):
             scope["state"]["prefix"] = "/api/v1"
             scope["path"] = "/api/" + path.removeprefix(ALIAS)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status = 0
-
-        own_headers = [(b"x-request-id", request_id.encode()), *(HEADERS_OF_DOCS if path in DOCS else HEADERS)]
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status

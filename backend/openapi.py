@@ -1,5 +1,6 @@
 """How the API describes itself: what FastAPI derives, and the schemas that it cannot see."""
 
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -24,10 +25,40 @@ def _say_defaults_in_words(body: dict[str, Any]) -> None:
             field["description"] = f"{field.get('description', '')} Default: `{default}`.".lstrip()
 
 
+# The headers that the middleware, the limits and the errors set: by the statuses of a user's route that have them.
+HEADERS = {
+    "X-Request-ID": (None, "Finds the request in the log.", "0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b"),
+    "API-Version": (None, "The version of this description.", "1"),
+    "RateLimit-Policy": (
+        None,
+        "The limit that counted the request: its quota in a window of seconds.",
+        '"user";q=600;w=60',
+    ),
+    "RateLimit": (None, "How many remain, and for how many seconds.", '"user";r=599;t=42'),
+    "Retry-After": (("429", "503"), "In how many seconds to try again.", "2"),
+    "WWW-Authenticate": (("401",), "Which kind of token is wanted (RFC 6750).", 'Bearer error="invalid_token"'),
+}
+
+
+def _describe_headers(schema: dict[str, Any]) -> None:
+    schema["components"]["headers"] = {
+        name: {"description": description, "schema": {"type": "string"}, "example": example}
+        for name, (_, description, example) in HEADERS.items()
+    }
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items() if "security" in operation else ():
+                for name, (statuses, *_) in HEADERS.items():
+                    if statuses is None or status in statuses:
+                        ref = {"$ref": f"#/components/headers/{name}"}
+                        response.setdefault("headers", {})[name] = ref
+
+
 def install(app: FastAPI) -> None:
     """Let `/openapi.json` say all of it."""
     describe = app.openapi
 
+    @cache  # it is asked for without a token
     def openapi() -> dict[str, Any]:
         schema = describe()
         # What a document must be on its way in is more lenient than what an export is, so it has schemas of its own.
@@ -35,6 +66,7 @@ def install(app: FastAPI) -> None:
         schemas |= _schemas(ProblemDetails, "") | _schemas(Document, "-Input")
         for name in ("TaskCreate", "TransferredTask-Input", "Document-Input"):
             _say_defaults_in_words(schemas[name])
+        _describe_headers(schema)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

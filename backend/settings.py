@@ -3,9 +3,9 @@
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import psycopg2
@@ -19,14 +19,15 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
+LIMITS = ("rate_limit", "auth_failure_limit")
 LOCAL_ORIGINS = tuple(f"http://localhost:{port}" for port in (3000, 5173, 8080, 8000))
 
 # What Better Auth falls back to when it is given no secret: public, so anyone could sign with it.
-BETTER_AUTH_DEFAULT_SECRET = "better-auth-secret-12345678901234567890"  # noqa: S105
+BETTER_AUTH_DEFAULT_SECRET = "better-auth-secret-12345678901234567890"  # noqa: S105  # nosec B105
 HOW_TO_MAKE_ONE = "make one with: openssl rand -base64 32"
 
 
@@ -62,12 +63,51 @@ def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-class Settings(BaseSettings):
-    """The settings, from the environment and `.env` (the environment wins; an empty variable is a missing one)."""
+class Limit(NamedTuple):
+    """How often something may happen: `amount` times in `seconds`."""
 
-    model_config = SettingsConfigDict(
-        env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    amount: int
+    seconds: int
+
+
+def _limit(value: object) -> object:
+    """Return the Limit that a text like `600/minute` means; None for an empty one, which turns it off."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    from limits import parse_many
+
+    try:
+        [limit] = parse_many(value)
+    except ValueError:
+        limit = None
+    if limit is None or limit.amount < 1:
+        raise ValueError("must be a number and a length of time, like 600/minute, or empty for no limit")
+    return Limit(limit.amount, limit.get_expiry())
+
+
+class Settings(BaseSettings):
+    """The settings, from the environment and `.env` (the environment wins).
+
+    An empty variable is a missing one, but for the limits, which it turns off.
+    """
+
+    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[Any, ...]:
+        def without_empty(source: PydanticBaseSettingsSource) -> Callable[[], dict[str, Any]]:
+            return lambda: {name: value for name, value in source().items() if value != "" or name in LIMITS}
+
+        return init_settings, without_empty(env_settings), without_empty(dotenv_settings)
 
     # The order is the one of the README; a validator sees the settings above its own.
     environment: Literal["development", "staging", "production"] = "development"
@@ -80,6 +120,9 @@ class Settings(BaseSettings):
     cors_origins: Annotated[
         tuple[str, ...] | None, NoDecode, BeforeValidator(_split_commas), Field(validate_default=True)
     ] = None
+    redis_url: SecretStr | None = None
+    rate_limit: Annotated[Limit | None, NoDecode, BeforeValidator(_limit)] = Limit(600, 60)
+    auth_failure_limit: Annotated[Limit | None, NoDecode, BeforeValidator(_limit)] = Limit(30, 60)
     db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
     db_wait_seconds: Annotated[float, Field(gt=0, le=60)] = 5
     migrate_on_start: Annotated[bool | None, Field(validate_default=True)] = None
@@ -170,6 +213,24 @@ class Settings(BaseSettings):
                     f"must list origins like {origin(entry)}, with commas between them and no path or slash"
                 )
         return value
+
+    @field_validator("redis_url", mode="after")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        from redis.asyncio import ConnectionPool
+
+        url = value.get_secret_value().strip()
+        try:
+            valid = re.fullmatch(r"rediss?://[^\s/]+(/\d*)?(\?\S*)?", url) and urlsplit(url).hostname
+            # It connects to nothing, and knows the parameters.
+            ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError):
+            valid = None
+        if not valid:
+            raise ValueError("is not a Redis URL: expected redis://user:password@host:6379/0, or rediss:// for TLS")
+        return SecretStr(url)
 
     @field_validator("migrate_on_start", mode="after")
     @classmethod

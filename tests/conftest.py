@@ -1,5 +1,7 @@
 """One real PostgreSQL, one running API and clients with real tokens, for every test."""
 
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +20,7 @@ import pytest
 import uvicorn
 from jose import jws
 
-from backend import migrations
+from backend import logs, migrations
 from backend.app import create_app
 from backend.embedded import EmbeddedServer
 from backend.settings import Settings
@@ -34,8 +36,10 @@ SECRET = "a secret of the tests, with more than 32 characters"
 
 
 def settings(**values: Any) -> Settings:
-    """Return settings for a test: a development's, from these values alone."""
-    return Settings(_env_file=None, **{"better_auth_secret": SECRET, **values})
+    """Return settings for a test: a development's, from these values alone, and without limits."""
+    return Settings(
+        _env_file=None, **{"better_auth_secret": SECRET, "rate_limit": "", "auth_failure_limit": "", **values}
+    )
 
 
 def sign(claims: dict[str, Any], *, secret: str = SECRET, headers: dict[str, Any] | None = None) -> str:
@@ -123,6 +127,28 @@ def serving(configuration: Settings) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+class Log(io.StringIO):
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        parsed = [json.loads(line) for line in self.getvalue().splitlines()]
+        return [line for line in parsed if line["event"] == event]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    """What the API of this test logs, as JSON at every level."""
+    stream = Log()
+    configure = logs.configure
+    monkeypatch.setattr(logs, "configure", lambda *_: configure("debug", "json", stream))
+    yield stream
+    configure("info", "console")
+
+
+@pytest.fixture
+def logged_api(log: Log, database_url: str) -> Iterator[str]:
+    with serving(settings(database_url=database_url)) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
-"""PostgreSQL servers of a test's own, beside the embedded one."""
+"""Servers of a test's own, beside the embedded PostgreSQL: each on a free port, ended with the test."""
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +11,39 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import free_port
+from tests.project import free_port, wait_until
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Redis:
+    """Debian's Redis, with a password, which can be stopped and started again; it keeps nothing."""
+
+    def __init__(self) -> None:
+        self._program = shutil.which("redis-server")
+        if self._program is None:
+            pytest.skip("Redis is not installed")
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://:hunter2@127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        options = ["--port", str(self._port), "--bind", "127.0.0.1", "--requirepass", "hunter2", "--save", ""]
+        self._process = subprocess.Popen([str(self._program), *options], stdout=subprocess.DEVNULL)
+        wait_until(lambda: listens(self._port))
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def freeze(self) -> None:
+        """Let it accept connections and answer nothing, as a machine in trouble does."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
 
 
 class Debian15:

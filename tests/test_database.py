@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from backend import database as module
+from backend.app import create_app
 from backend.database import Database
 from backend.problems import Problem
 from tests.conftest import SECRET, execute, serving, settings, sign
@@ -190,6 +191,17 @@ def test_a_ready_api_says_how_long_each_check_took(api: str) -> None:
     assert list(ready.json()["checks"]) == ["database", "migrations", "isolation", "keys"]
     assert all(check["latency_ms"] >= 0 for check in ready.json()["checks"].values())
     assert httpx.get(f"{api}/health/database").json()["status"] == "ok"
+
+
+async def test_however_many_ask_each_check_runs_once_at_a_time(wire: Wire) -> None:
+    app = create_app(settings(database_url=wire.url, migrate_on_start=False))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        answers = await asyncio.gather(*(client.get("/health/database") for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(wire.queries) < 10
 
 
 def test_without_its_key_set_an_api_is_ready_only_if_it_has_a_secret(database_url: str) -> None:

@@ -1,38 +1,13 @@
 """What the log holds: one line for each request, a reason for each failure, and never a token."""
 
 import io
-import json
-from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
 
 from backend import logs
-from tests.conftest import execute, serving, settings, sign
+from tests.conftest import Log, execute, serving, settings, sign
 from tests.test_tasks import assert_problem, create
-
-
-class Log(io.StringIO):
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        parsed = [json.loads(line) for line in self.getvalue().splitlines()]
-        return [line for line in parsed if line["event"] == event]
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
-    """What the API of this test logs, as JSON at every level."""
-    stream = Log()
-    configure = logs.configure
-    monkeypatch.setattr(logs, "configure", lambda *_: configure("debug", "json", stream))
-    yield stream
-    configure("info", "console")
-
-
-@pytest.fixture
-def logged_api(log: Log, database_url: str) -> Iterator[str]:
-    with serving(settings(database_url=database_url)) as url:
-        yield url
 
 
 def client(url: str, token: str) -> httpx.Client:
@@ -122,6 +97,18 @@ def test_a_fault_in_the_code_is_a_500_and_a_line_that_says_where(
     assert line["request_id"] == answer.json()["request_id"] == answer.headers["X-Request-ID"]
     assert "hunter2" not in log.getvalue() + answer.text
     assert [line["status"] for line in log.lines("request")] == [500, 200]
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_what_a_caller_sends_stays_on_its_line(log_format: str) -> None:
+    stream = io.StringIO()
+    logs.configure("info", log_format, stream)
+    try:
+        logs.log.info("request", path="/x\n2030-01-01 [info] forged", user_id="\x1b[2K\x9b2K\r\u2028\u202e")
+    finally:
+        logs.configure("info", "console")
+    [line] = stream.getvalue().splitlines()
+    assert line.isprintable()
 
 
 def test_what_libraries_log_is_structured_too(log: Log) -> None:

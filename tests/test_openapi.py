@@ -87,16 +87,22 @@ def test_every_schema_that_is_named_is_there(description: dict[str, Any]) -> Non
 
 def test_the_headers_of_an_answer_are_described(description: dict[str, Any]) -> None:
     described = {
-        (method, path): set(response.get("headers", {}))
+        (method, path, status): set(response.get("headers", {}))
         for path, operations in description["paths"].items()
         for method, operation in operations.items()
         for status, response in operation["responses"].items()
-        if status in ("200", "201") and "headers" in response
     }
-    assert described == {
-        ("get", "/api/tasks"): {"Link"},
-        ("post", "/api/tasks"): {"Location", "ETag", "Idempotency-Replayed"},
-        ("get", "/api/tasks/{id}"): {"ETag"},
-        ("put", "/api/tasks/{id}"): {"ETag"},
-        ("patch", "/api/tasks/{id}"): {"ETag"},
+    everywhere = {"X-Request-ID", "API-Version", "RateLimit", "RateLimit-Policy"}
+    own = {place: names - everywhere for place, names in described.items() if place[2] in ("200", "201")}
+    assert {place: names for place, names in own.items() if names} == {
+        ("get", "/api/tasks", "200"): {"Link"},
+        ("post", "/api/tasks", "201"): {"Location", "ETag", "Idempotency-Replayed"},
+        ("get", "/api/tasks/{id}", "200"): {"ETag"},
+        ("put", "/api/tasks/{id}", "200"): {"ETag"},
+        ("patch", "/api/tasks/{id}", "200"): {"ETag"},
     }
+    for (method, path, status), names in described.items():
+        if path.startswith("/api/"):
+            assert everywhere <= names, (method, path, status)
+            assert ("Retry-After" in names) is (status in ("429", "503")), (method, path, status)
+            assert ("WWW-Authenticate" in names) is (status == "401"), (method, path, status)

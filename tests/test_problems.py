@@ -10,7 +10,7 @@ from backend.problems import CODES
 from tests.conftest import serving, settings, sign
 from tests.test_tasks import assert_problem, create
 
-PUBLIC = {"/health", "/health/database", "/ready"}
+PUBLIC = {"/health", "/health/database", "/health/redis", "/ready"}
 JSON = {"Content-Type": "application/json"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backend import settings as module
-from backend.settings import LOCAL_ORIGINS, Settings, StartError, load_settings, write_env_file
+from backend.settings import LIMITS, LOCAL_ORIGINS, Settings, StartError, load_settings, write_env_file
 
 SECRET = "x" * 32
 PRODUCTION = {"ENVIRONMENT": "production", "DATABASE_URL": "postgres://u:p@h/d", "BETTER_AUTH_SECRET": SECRET}
@@ -44,6 +44,9 @@ def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.Monke
         "jwt_issuer": None,
         "jwt_audience": None,
         "cors_origins": LOCAL_ORIGINS,
+        "redis_url": None,
+        "rate_limit": (600, 60),
+        "auth_failure_limit": (30, 60),
         "db_pool_size": 10,
         "db_wait_seconds": 5,
         "migrate_on_start": True,
@@ -78,6 +81,9 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         BETTER_AUTH_SECRET="too-short-hunter2",
         BETTER_AUTH_URL="app.example",
         CORS_ORIGINS="https://app.example/",
+        REDIS_URL="hunter2",
+        RATE_LIMIT="many",
+        AUTH_FAILURE_LIMIT="few",
         DB_POOL_SIZE="many",
         DB_WAIT_SECONDS="0",
         MIGRATE_ON_START="perhaps",
@@ -94,6 +100,9 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         "BETTER_AUTH_SECRET",
         "BETTER_AUTH_URL",
         "CORS_ORIGINS",
+        "REDIS_URL",
+        "RATE_LIMIT",
+        "AUTH_FAILURE_LIMIT",
         "DB_POOL_SIZE",
         "DB_WAIT_SECONDS",
         "MIGRATE_ON_START",
@@ -223,6 +232,47 @@ def test_an_empty_variable_is_a_missing_one(monkeypatch: pytest.MonkeyPatch, env
     loaded = load(monkeypatch, BETTER_AUTH_SECRET="", DATABASE_URL="", PORT="", CORS_ORIGINS="", JWT_ISSUER="")
     assert loaded.better_auth_secret is not None
     assert (loaded.port, loaded.database_url, loaded.cors_origins, loaded.issuer) == (8000, None, LOCAL_ORIGINS, None)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_an_empty_limit_turns_it_off_in_the_environment_and_in_the_file(
+    monkeypatch: pytest.MonkeyPatch, env_file: Path, name: str
+) -> None:
+    env_file.write_text(f"BETTER_AUTH_SECRET={SECRET}\n{name.upper()}=\n")
+    assert getattr(load(monkeypatch), name) is None
+    assert getattr(load(monkeypatch, **{name.upper(): "5/hour"}), name) == (5, 3600)
+    assert getattr(load(monkeypatch, **{name.upper(): ""}), name) is None
+
+
+@pytest.mark.parametrize("text", ["many", "600", "0/minute", "-1/minute", "1/fortnight", "1/second;2/minute", "1/0"])
+def test_what_is_no_limit_is_told_what_one_looks_like(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    [line] = problems(monkeypatch, BETTER_AUTH_SECRET=SECRET, RATE_LIMIT=text)
+    assert line == "RATE_LIMIT: must be a number and a length of time, like 600/minute, or empty for no limit"
+
+
+@pytest.mark.parametrize("url", ["redis://localhost", "rediss://u:p@h:6380/3", "redis://h/0?socket_keepalive=true"])
+def test_a_redis_url_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET, REDIS_URL=url)
+    assert loaded.redis_url is not None
+    assert loaded.redis_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "http://:hunter2@h",
+        "redis://:hunter2@/0",
+        "redis://:hunter2@h:port",
+        "redis://:hunter2@h/zero",
+        "redis://:hunter2@h/0?unknown=1",
+        "redis://:hunter2@h/0?socket_timeout=soon",
+    ],
+)
+def test_a_bad_redis_url_is_explained_without_its_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    [line] = problems(monkeypatch, BETTER_AUTH_SECRET=SECRET, REDIS_URL=url)
+    assert line.startswith("REDIS_URL: is not a Redis URL: expected redis://user:password@host:6379/0")
+    assert "hunter" not in line
 
 
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, env_file: Path) -> None:
