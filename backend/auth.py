@@ -8,6 +8,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from fastapi import Depends, Request, Response
@@ -15,11 +16,12 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from jose import jws
 from jose.exceptions import JOSEError
+from starlette.types import Scope
 
 from backend.keys import JWKS_ALGORITHMS, KeySet, VerificationKey, shared_secret
 from backend.limits import Limits
 from backend.models import MAX_USER_ID_LENGTH
-from backend.problems import Problem
+from backend.problems import Problem, invalid
 from backend.settings import Settings
 
 MAX_TOKEN_BYTES = 8 * 1024
@@ -275,9 +277,26 @@ async def current_user(request: Request) -> Claims:
 
 
 def require_json(request: Request) -> None:
-    """Raise Problem UNSUPPORTED_MEDIA_TYPE unless the body is said to be JSON."""
+    """Raise Problem UNSUPPORTED_MEDIA_TYPE unless the body is said to be JSON, as it is."""
     if not JSON_MEDIA_TYPE.match(request.headers.get("content-type", "")):
         raise Problem("UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header Content-Type: application/json.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body as it is, without a Content-Encoding.")
+
+
+def _require_utf8(scope: Scope) -> None:
+    """Raise Problem VALIDATION_ERROR for a path or query that is no UTF-8, in which the server would replace bytes."""
+    for part, said in (("path", scope["raw_path"]), ("query", scope["query_string"])):
+        if b"%" in said:
+            try:
+                unquote_to_bytes(said).decode()
+            except UnicodeDecodeError:
+                raise invalid((part, "must be percent-encoded UTF-8")) from None
+
+
+class _Utf8Request(Request):
+    async def json(self) -> Any:
+        return json.loads((await self.body()).decode())  # json.loads would take bytes in UTF-16 and UTF-32 as well
 
 
 class UserRoute(APIRoute):
@@ -289,8 +308,10 @@ class UserRoute(APIRoute):
 
         async def handle_for_user(request: Request) -> Response:
             request.state.user = await current_user(request)
+            _require_utf8(request.scope)
             if takes_json:
                 require_json(request)
+                request = _Utf8Request(request.scope, request.receive)
             return await handle(request)
 
         return handle_for_user

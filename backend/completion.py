@@ -1,6 +1,5 @@
 """Changing tasks: one statement, or two where one that recurs is completed, whose next date python-dateutil finds."""
 
-from datetime import timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -8,7 +7,7 @@ from sqlalchemy import ColumnElement
 
 from backend import preconditions, statements
 from backend.database import Database
-from backend.models import Status, in_utc
+from backend.models import Status, in_utc, local_due
 from backend.problems import Problem
 from backend.recurrence import next_occurrence
 
@@ -34,7 +33,8 @@ def _next(changes: dict[str, Any], recurring: list[tuple[Any, ...]]) -> dict[str
     for task_id, version, _, rule, due, offset in recurring:
         rule, due = changes.get("recurrence_rule", rule), changes.get("due_date", due)
         offset = changes.get("due_offset", offset)
-        coming = due and next_occurrence(rule, due.astimezone(timezone(timedelta(seconds=offset or 0))))
+        local = local_due(due, offset)
+        coming = local and next_occurrence(rule, local)
         next_due, next_rule = coming or (None, None)
         next_id = uuid5(NEXT_NAMESPACE, f"{task_id} {next_due.timestamp()}") if next_due else None
         values = (task_id, version, next_id, next_due and in_utc(next_due), next_rule)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
@@ -125,6 +126,8 @@ class RequestMiddleware:
             await self.app(scope, bounded(scope, receive, self.body_limit(scope["path"])), send_with_headers)
         except Problem as problem:  # of this middleware; the application answers its own
             await self.cors(problem.response(request_id))(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass  # nobody is there to answer
         except Exception as error:
             log.error("internal_error", error=type(error).__name__, where=_where(error))
             if not status:

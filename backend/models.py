@@ -1,6 +1,6 @@
 """The two tables, which are also the schemas of the API, and the request bodies they are made from."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -68,6 +68,11 @@ def in_utc(value: datetime) -> datetime:
         return value.astimezone(UTC)
     except OverflowError:
         raise ValueError("must lie between the years 1 and 9999 in UTC") from None
+
+
+def local_due(due: datetime | None, offset: int | None) -> datetime | None:
+    """Return a due date at the offset from UTC, in seconds, that it was given in; raise OverflowError."""
+    return due and due.astimezone(timezone(timedelta(seconds=offset or 0)))
 
 
 def _in_four_digit_years(value: datetime) -> datetime:

@@ -117,6 +117,7 @@ def invalid(*errors: tuple[str, str]) -> Problem:
 # pydantic's words, by error type, where they would puzzle the sender of a JSON body.
 MESSAGES = {
     "missing": "is required",
+    "uuid_parsing": "must be a UUID like 0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b",
     "extra_forbidden": "is not known here",
     "string_pattern_mismatch": "must not contain control characters such as NUL",
     "string_unicode": "must be valid Unicode, without lone surrogates",

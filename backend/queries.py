@@ -19,7 +19,6 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
-from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, func, literal_column, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -39,7 +38,9 @@ def _plus_that_became_a_space(value: object) -> object:
 
 # PostgreSQL takes no offset over 16 hours, as ISO 8601 does; the moment is all that counts here.
 QueryDate = Annotated[DueDate, BeforeValidator(_plus_that_became_a_space), AfterValidator(in_utc)]
-Unset = SkipJsonSchema[None]
+
+
+NOT_GIVEN: Any = None  # which no sender can say, so the types do not have it
 
 
 class Filters(BaseModel):
@@ -50,15 +51,15 @@ class Filters(BaseModel):
     status: list[Status] = Field(default=[], description="Any of these.")
     priority: list[Priority] = Field(default=[], description="Any of these.")
     tag: list[TagName] = Field(default=[], description="All of these.")
-    due_before: QueryDate | Unset = Field(default=None, description="Due before this moment.")
-    due_after: QueryDate | Unset = Field(default=None, description="Due after this moment.")
-    q: Annotated[PlainText, StringConstraints(min_length=1, max_length=200)] | Unset = Field(
-        default=None, description="Part of the title or the description, in any case."
+    due_before: QueryDate = Field(default=NOT_GIVEN, description="Due before this moment.")
+    due_after: QueryDate = Field(default=NOT_GIVEN, description="Due after this moment.")
+    q: Annotated[PlainText, StringConstraints(min_length=1, max_length=200)] = Field(
+        default=NOT_GIVEN, description="Part of the title or the description, in any case."
     )
 
     def named(self) -> dict[str, Any]:
         """Return the filters that are set, as the parameters of the statements made for them."""
-        found = {name: value for name in Filters.model_fields if (value := getattr(self, name)) not in (None, [])}
+        found = {name: value for name in Filters.model_fields if (value := getattr(self, name)) not in (NOT_GIVEN, [])}
         if "q" in found:
             found["q"] = "%" + re.sub(r"([\\%_])", r"\\\1", found["q"]) + "%"
         return {f"by_{name}": value for name, value in found.items()}
@@ -85,9 +86,7 @@ class ListQuery(Filters):
 
     sort: Sort = Field(default="-created_at", description="`-` in front means descending.")
     limit: int = Field(default=100, ge=1, le=500, description="At most this many; `Link` leads to the rest.")
-    cursor: str | Unset = Field(
-        default=None, max_length=2000, description="Where a page begins: from `Link`, as it is."
-    )
+    cursor: str = Field(default=NOT_GIVEN, max_length=2000, description="Where a page begins: from `Link`, as it is.")
 
 
 BY: dict[str, ColumnElement[bool]] = {

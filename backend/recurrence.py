@@ -1,7 +1,7 @@
 """Recurrence rules (RFC 5545, section 3.3.10): which are taken, and when a task comes again."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from math import prod
 
 from dateutil.rrule import rrulestr
@@ -82,15 +82,13 @@ def _without_end(parts: dict[str, str]) -> str:
     return ";".join(f"{name}={value}" for name, value in parts.items() if name not in ("COUNT", "UNTIL"))
 
 
-def _until(parts: dict[str, str], due: datetime | None = None) -> datetime | None:
-    """Return the last moment of a rule as wall-clock time: a date means the whole day, Z means UTC."""
+def _until(parts: dict[str, str], zone: tzinfo | None = None) -> datetime | None:
+    """Return the last moment of a rule: a date means the whole day, Z means UTC, and no Z the zone's own time."""
     text = parts.get("UNTIL")
     if text is None:
         return None
     until = datetime.strptime(text[:15] if "T" in text else f"{text}T235959", "%Y%m%dT%H%M%S")  # noqa: DTZ007
-    if text.endswith("Z") and due is not None:
-        return until.replace(tzinfo=UTC).astimezone(due.tzinfo).replace(tzinfo=None)
-    return until
+    return until.replace(tzinfo=UTC if text.endswith("Z") else zone)
 
 
 def _first_after(rule: str, start: datetime) -> datetime | None:
@@ -101,7 +99,10 @@ def _first_after(rule: str, start: datetime) -> datetime | None:
     """
     cycles = max(0, (9999 - 50 - start.year) // 400)
     moved = start.replace(year=start.year + 400 * cycles)
-    found = rrulestr(rule, dtstart=moved).after(moved)
+    try:
+        found = rrulestr(rule, dtstart=moved).after(moved)
+    except ValueError:  # of a week that goes on in the year 10000
+        return None
     return found.replace(year=found.year - 400 * cycles) if found else None
 
 
@@ -115,14 +116,16 @@ def next_occurrence(rule: str, due: datetime) -> tuple[datetime, str] | None:
     if count == 1:
         return None
     found = _first_after(_without_end(parts), due.replace(tzinfo=None))
-    until = _until(parts, due)
-    if found is None or (until is not None and found > until):
+    if found is None:
         return None
-    if count:
-        parts["COUNT"] = str(count - 1)
     coming = found.replace(tzinfo=due.tzinfo)
+    until = _until(parts, due.tzinfo)
+    if until is not None and coming > until:
+        return None
     try:
         coming.astimezone(UTC)
     except OverflowError:
         return None
+    if count:
+        parts["COUNT"] = str(count - 1)
     return coming, ";".join(f"{name}={value}" for name, value in parts.items())

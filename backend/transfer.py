@@ -10,13 +10,13 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy import JSON, Text, and_, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backend.auth import CurrentUser, UserRoute, require_json
 from backend.database import Database, Db, sql
-from backend.models import DueDate, NamedTag, Status, TaskCreate, in_utc
+from backend.models import DueDate, NamedTag, Status, TaskCreate, in_utc, local_due
 from backend.problems import BODY_PROBLEMS, responses
 from backend.statements import OWN, SHOWN, as_json, task
 from backend.tags import OWN_TAG, tag
@@ -54,6 +54,14 @@ class TransferredTask(TaskCreate):
         default=None, description="The offset from UTC that the due date was given in, in seconds."
     )
 
+    @model_validator(mode="after")
+    def _offset_within_the_calendar(self) -> "TransferredTask":
+        try:
+            local_due(self.due_date, self.due_offset)
+        except OverflowError:
+            raise ValueError("due_offset must leave the due date between the years 1 and 9999") from None
+        return self
+
 
 class Document(BaseModel):
     """All of a user's data."""
@@ -75,7 +83,7 @@ class Imported(BaseModel):
 
 _rows = (
     select(*SHOWN, task.c.due_offset)
-    .where(and_(OWN, task.c.id > bindparam("after", type_=task.c.id.type)))
+    .where(and_(OWN, task.c.id >= bindparam("first", type_=task.c.id.type)))
     .order_by(task.c.id)
     .limit(literal_column(str(PAGE)))
     .subquery("shown")
@@ -111,7 +119,9 @@ async def _export(db: Database, user_id: str, tags: str, page: list[tuple[Any, .
     while page:
         yield separator + ",\n".join(row[0] for row in page)
         separator = ",\n"
-        page = await db.run(EXPORT_TASKS, user_id, after=page[-1][1]) if len(page) == PAGE else []
+        after = UUID(page[-1][1]).int + 1
+        more = len(page) == PAGE and after < 2**128
+        page = await db.run(EXPORT_TASKS, user_id, first=UUID(int=after)) if more else []
     yield "]}"
 
 
@@ -119,7 +129,7 @@ async def _export(db: Database, user_id: str, tags: str, page: list[tuple[Any, .
 async def export_all(user: CurrentUser, db: Db) -> StreamingResponse:
     """All of your tasks and the colours of your tags. `POST /api/import` takes it back."""
     tags = ",".join(row[0] for row in await db.run(EXPORT_TAGS, user.user_id))
-    first_page = await db.run(EXPORT_TASKS, user.user_id, after=FIRST_ID)  # before the answer's status is sent
+    first_page = await db.run(EXPORT_TASKS, user.user_id, first=FIRST_ID)  # before the answer's status is sent
     return StreamingResponse(
         _export(db, user.user_id, tags, first_page),
         media_type="application/json",

@@ -58,6 +58,14 @@ def test_a_body_that_is_not_said_to_be_json_is_a_415_that_says_so(ann: httpx.Cli
     assert "Content-Type: application/json" in answer.json()["detail"]
 
 
+def test_a_body_in_a_coding_is_a_415_that_says_so(ann: httpx.Client) -> None:
+    for coding, status in (("gzip", 415), ("br", 415), ("identity", 201)):
+        headers = {**JSON, "Content-Encoding": coding}
+        answer = ann.post("/api/tasks", content=b'{"title": "x"}', headers=headers)
+        assert answer.status_code == status
+    assert "Content-Encoding" in ann.post("/api/tasks", headers={**JSON, "Content-Encoding": "gzip"}).json()["detail"]
+
+
 @pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8", "application/ld+json"])
 def test_json_may_be_named_in_any_of_its_ways(ann: httpx.Client, media_type: str) -> None:
     answer = ann.post("/api/tasks", content=b'{"title": "x"}', headers={"Content-Type": media_type})

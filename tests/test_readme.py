@@ -107,6 +107,13 @@ def test_the_readme_is_short_and_its_links_lead_somewhere(root: Path) -> None:
         assert (root / link).exists(), link
 
 
+def test_each_test_that_the_page_on_security_names_is_there(root: Path) -> None:
+    named = set(re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", (root / "docs" / "security.md").read_text()))
+    assert len(named) > 30
+    for file, test in named:
+        assert f"def {test}" in (root / "tests" / file).read_text(), (file, test)
+
+
 def test_every_file_of_the_backend_is_on_the_map(root: Path) -> None:
     on_the_map = set(re.findall(r"`(\w+\.py)`", (root / "README.md").read_text()))
     in_the_folder = {path.name for path in (root / "backend").glob("*.py")} - {"__init__.py"}
