@@ -5,35 +5,30 @@ import math
 import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
-from urllib.parse import unquote_to_bytes
 
 import structlog
-from fastapi import Depends, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from jose import jws
 from jose.exceptions import JOSEError
-from starlette.types import Scope
 
 from backend.keys import JWKS_ALGORITHMS, KeySet, VerificationKey, shared_secret
 from backend.limits import Limits
 from backend.models import MAX_USER_ID_LENGTH
-from backend.problems import Problem, invalid
+from backend.problems import Problem
 from backend.settings import Settings
 
 MAX_TOKEN_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 1024
+MAX_VERIFIED_TOKENS = 5000
 LEEWAY_SECONDS = 30
 # Claims are shallow. What is not could exhaust the stack later, and sooner or later by the version of Python.
 MAX_DEPTH = 32
 # Header parameters that bring a key along, point to one, or change how the token is to be read (RFC 7515,
 # section 4.1; RFC 7797). No key or rule of a verifier may come from the token that it judges.
 FORBIDDEN_PARAMETERS = {"crit", "jwk", "jku", "x5u", "x5c", "zip", "b64"}
-
-JSON_MEDIA_TYPE = re.compile(r"application/(json|[\w.-]+\+json)\s*(;|$)", re.IGNORECASE)
 
 log = structlog.get_logger()
 
@@ -68,6 +63,29 @@ class Claims:
     role: str | None
 
 
+class VerifiedTokens:
+    """The claims of tokens that were verified, so that one which comes again costs a look-up.
+
+    Each counts only up to its exp, within whose leeway it is verified again, and none past a change of keys.
+    """
+
+    def __init__(self) -> None:
+        self._claims: dict[str, Claims] = {}
+        self._keys: object = None
+
+    def get(self, token: str, keys: object) -> Claims | None:
+        if keys is not self._keys:
+            self._claims.clear()
+            self._keys = keys
+        claims = self._claims.get(token)
+        return claims if claims and time.time() < claims.expires_at else None
+
+    def add(self, token: str, claims: Claims) -> None:
+        if len(self._claims) >= MAX_VERIFIED_TOKENS:
+            del self._claims[next(iter(self._claims))]  # the one that was added first
+        self._claims[token] = claims
+
+
 @dataclass(frozen=True, slots=True)
 class Verifier:
     """The keys and the names that tokens are held against."""
@@ -76,6 +94,7 @@ class Verifier:
     key_set: KeySet | None
     issuer: str | None
     audience: str | None
+    verified: VerifiedTokens = field(default_factory=VerifiedTokens)
 
     @classmethod
     def of(cls, settings: Settings) -> "Verifier":
@@ -229,6 +248,15 @@ def verify(token: str, verifier: Verifier) -> Claims:
 
 async def authenticate(token: str, verifier: Verifier) -> Claims:
     """Verify a token, with a fresh look at the key set if its key is unknown; raise TokenError or Problem."""
+    keys = verifier.key_set and verifier.key_set.keys
+    claims = verifier.verified.get(token, keys)
+    if claims is None:
+        claims = await _verify_with_fresh_keys(token, verifier)
+        verifier.verified.add(token, claims)
+    return claims
+
+
+async def _verify_with_fresh_keys(token: str, verifier: Verifier) -> Claims:
     try:
         return verify(token, verifier)
     except UnknownKeyError:
@@ -276,56 +304,13 @@ async def current_user(request: Request) -> Claims:
     return claims
 
 
-def require_json(request: Request) -> None:
-    """Raise Problem UNSUPPORTED_MEDIA_TYPE unless the body is said to be JSON, as it is."""
-    if not JSON_MEDIA_TYPE.match(request.headers.get("content-type", "")):
-        raise Problem("UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header Content-Type: application/json.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body as it is, without a Content-Encoding.")
-
-
-def _require_utf8(scope: Scope) -> None:
-    """Raise Problem VALIDATION_ERROR for a path or query that is no UTF-8, in which the server would replace bytes."""
-    for part, said in (("path", scope["raw_path"]), ("query", scope["query_string"])):
-        if b"%" in said:
-            try:
-                unquote_to_bytes(said).decode()
-            except UnicodeDecodeError:
-                raise invalid((part, "must be percent-encoded UTF-8")) from None
-
-
-class _Utf8Request(Request):
-    async def json(self) -> Any:
-        return json.loads((await self.body()).decode())  # json.loads would take bytes in UTF-16 and UTF-32 as well
-
-
-class UserRoute(APIRoute):
-    """A route for a user: the token is checked before anything else of the request is read."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        takes_json = self.body_field is not None
-
-        async def handle_for_user(request: Request) -> Response:
-            request.state.user = await current_user(request)
-            _require_utf8(request.scope)
-            if takes_json:
-                require_json(request)
-                request = _Utf8Request(request.scope, request.receive)
-            return await handle(request)
-
-        return handle_for_user
-
-
-class _User(HTTPBearer):
-    """Hands a route the user that UserRoute found, and puts the bearer scheme into the API's description."""
-
-    async def __call__(self, request: Request) -> Claims:  # type: ignore[override]
-        user: Claims = request.state.user
-        return user
+class UserScheme(HTTPBearer):
+    """Says that a route is for a user, which UserRoute gives it, and puts the scheme into the API's description."""
 
 
 CurrentUser = Annotated[
     Claims,
-    Depends(_User(bearerFormat="JWT", description="A JWT of Better Auth, or of `uv run main.py token --user NAME`.")),
+    Depends(
+        UserScheme(bearerFormat="JWT", description="A JWT of Better Auth, or of `uv run main.py token --user NAME`.")
+    ),
 ]

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from backend import statements
-from backend.auth import CurrentUser, UserRoute
+from backend.auth import CurrentUser
 from backend.completion import change_all
 from backend.database import Db
 from backend.models import TaskUpdate
 from backend.problems import BODY_PROBLEMS, Problem, responses
 from backend.queries import Filters, where
+from backend.routing import UserRoute
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=UserRoute)
 

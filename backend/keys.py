@@ -133,6 +133,7 @@ class KeySet:
     def __init__(self, url: str) -> None:
         self.url = url
         self._keys: dict[str, VerificationKey] = {}
+        self._body = b""
         self._fetched_at = -float("inf")
         self._tried_at = -float("inf")
         self._fetch: asyncio.Task[None] | None = None
@@ -169,7 +170,9 @@ class KeySet:
 
     async def _replace(self) -> None:
         try:
-            self._keys = parse_key_set(await self._download())
+            body = await self._download()
+            if body != self._body:  # or the keys stay the same object, by which verified tokens are kept
+                self._keys, self._body = parse_key_set(body), body
             self._fetched_at = time.monotonic()
             self.error = None
         except KeySetError as error:

@@ -92,13 +92,20 @@ def _without_traceback(send: Send) -> Send:
     return send_reason
 
 
+def _as_it_is(app: ASGIApp) -> ASGIApp:
+    return app
+
+
 class RequestMiddleware:
     """Give each request an id, an access line, and an answer even where the code below has a fault."""
 
-    def __init__(self, app: ASGIApp, body_limit: Callable[[str], int], cors: Callable[[ASGIApp], ASGIApp]) -> None:
-        self.app = cors(app)
+    def __init__(
+        self, app: ASGIApp, body_limit: Callable[[str], int], cors: Callable[[ASGIApp], ASGIApp], *, access_log: bool
+    ) -> None:
+        self.app = app
+        self.cors = cors
         self.body_limit = body_limit
-        self.cors = cors  # for the answers made here, which a browser must be able to read too
+        self.access_log = access_log  # known beforehand, because structlog makes a logger before it looks at the level
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -122,23 +129,27 @@ class RequestMiddleware:
                 message["headers"] = [*message["headers"], *own_headers]
             await send(message)
 
+        # CORS is for browsers, which say where a request comes from; answers made here must be readable to them too.
+        crossing = self.cors if any(name == b"origin" for name, _ in scope["headers"]) else _as_it_is
         try:
-            await self.app(scope, bounded(scope, receive, self.body_limit(scope["path"])), send_with_headers)
+            receive = bounded(scope, receive, self.body_limit(scope["path"]))
+            await crossing(self.app)(scope, receive, send_with_headers)
         except Problem as problem:  # of this middleware; the application answers its own
-            await self.cors(problem.response(request_id))(scope, receive, send_with_headers)
+            await crossing(problem.response(request_id))(scope, receive, send_with_headers)
         except ClientDisconnect:
             pass  # nobody is there to answer
         except Exception as error:
             log.error("internal_error", error=type(error).__name__, where=_where(error))
             if not status:
-                await self.cors(internal_error().response(request_id))(scope, receive, send_with_headers)
+                await crossing(internal_error().response(request_id))(scope, receive, send_with_headers)
         finally:
-            log.info(
-                "request",
-                method=scope["method"],
-                path=path,
-                status=status,
-                duration_ms=round((time.perf_counter() - started) * 1000, 2),
-                client=scope["client"][0] if scope.get("client") else None,
-                user_id=scope["state"].get("user_id"),
-            )
+            if self.access_log:
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    path=path,
+                    status=status,
+                    duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                    client=scope["client"][0] if scope.get("client") else None,
+                    user_id=scope["state"].get("user_id"),
+                )

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from backend.auth import CurrentUser, UserRoute
+from backend.auth import CurrentUser
 from backend.problems import responses
+from backend.routing import UserRoute
 
 router = APIRouter(prefix="/api/me", tags=["me"], route_class=UserRoute)
 LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)

@@ -19,7 +19,20 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
-from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, func, literal_column, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    SmallInteger,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from backend.database import sql
@@ -62,6 +75,11 @@ class Filters(BaseModel):
         found = {name: value for name in Filters.model_fields if (value := getattr(self, name)) not in (NOT_GIVEN, [])}
         if "q" in found:
             found["q"] = "%" + re.sub(r"([\\%_])", r"\\\1", found["q"]) + "%"
+        for name, values in (("status", Status), ("priority", Priority)):
+            if name in found:
+                found[name] = sorted({list(values).index(value) for value in found[name]})
+        if len(found.get("status", ())) == 1:  # of which an index has the tasks in their order
+            [found["one_status"]] = found.pop("status")
         return {f"by_{name}": value for name, value in found.items()}
 
 
@@ -90,11 +108,15 @@ class ListQuery(Filters):
 
 
 BY: dict[str, ColumnElement[bool]] = {
-    "by_status": task.c.status == func.any(cast(bindparam("by_status"), ARRAY(task.c.status.type))),
-    "by_priority": task.c.priority == func.any(cast(bindparam("by_priority"), ARRAY(task.c.priority.type))),
+    "by_one_status": task.c.status_order == bindparam("by_one_status"),
+    "by_status": task.c.status_order == func.any(cast(bindparam("by_status"), ARRAY(SmallInteger))),
+    "by_priority": task.c.priority_order == func.any(cast(bindparam("by_priority"), ARRAY(SmallInteger))),
     "by_tag": task.c.tags.contains(cast(bindparam("by_tag"), ARRAY(Text))),
-    "by_due_before": task.c.due_date < bindparam("by_due_before"),
-    "by_due_after": task.c.due_date > bindparam("by_due_after"),
+    "by_due_before": task.c.due_order < bindparam("by_due_before"),
+    "by_due_after": and_(
+        task.c.due_order > bindparam("by_due_after"),
+        task.c.due_order < literal_column("'infinity'", DateTime(timezone=True)),
+    ),
     "by_q": or_(task.c.title.ilike(bindparam("by_q")), task.c.description.ilike(bindparam("by_q"))),
 }
 
@@ -109,13 +131,12 @@ def where(filters: frozenset[str]) -> ColumnElement[bool]:
 def page(filters: frozenset[str], sort: Sort, after: bool) -> str:
     """Return the statement for a page of `limit` tasks, the first or the one after a key and an id."""
     field, descending = sort.removeprefix("-"), sort.startswith("-")
-    key = task.c[field]
-    if field == "due_date":  # what has no due date comes last, both ways
-        last_of_all = "'-infinity'::timestamptz" if descending else "'infinity'::timestamptz"
-        key = func.coalesce(key, literal_column(last_of_all, key.type))
+    key = task.c[{"due_date": "due_order", "priority": "priority_order"}.get(field, field)]
+    if sort == "-due_date":  # what has no due date comes last, both ways
+        key = func.coalesce(task.c.due_date, literal_column("'-infinity'::timestamptz", key.type))
     condition = where(filters)
     if after:
-        last = tuple_(bindparam("after_key", type_=task.c[field].type), bindparam("after_id", type_=task.c.id.type))
+        last = tuple_(bindparam("after_key", type_=key.type), bindparam("after_id", type_=task.c.id.type))
         place = tuple_(key, task.c.id)
         condition = and_(condition, place < last if descending else place > last)
     order = (key.desc(), task.c.id.desc()) if descending else (key, task.c.id)
@@ -173,6 +194,8 @@ def place_of(query: ListQuery) -> dict[str, Any]:
             "INVALID_CURSOR",
             "The cursor is not one of this list. Take it from the Link header, with the same sort and filters.",
         ) from None
+    if isinstance(key, Priority):
+        key = list(Priority).index(key)
     if key is None:
         key = "-infinity" if query.sort.startswith("-") else "infinity"
     return {"after_key": key, "after_id": after_id}

@@ -9,10 +9,11 @@ from sqlalchemy import update as update_of
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from backend.auth import CurrentUser, UserRoute
+from backend.auth import CurrentUser
 from backend.database import Db, sql
 from backend.models import NamedTag, Tag, TagColor, TagName, TagRename
 from backend.problems import BODY_PROBLEMS, Problem, responses
+from backend.routing import UserRoute
 from backend.statements import OWN, as_json, task
 
 router = APIRouter(prefix="/api/tags", tags=["tags"], route_class=UserRoute)

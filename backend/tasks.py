@@ -8,13 +8,14 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from uuid_utils.compat import uuid7
 
 from backend import preconditions, statements
-from backend.auth import CurrentUser, UserRoute
+from backend.auth import CurrentUser
 from backend.completion import change, not_found
 from backend.database import Db
 from backend.models import Task, TaskCreate, TaskUpdate
 from backend.preconditions import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH
 from backend.problems import BODY_PROBLEMS, Problem, responses
 from backend.queries import ListQuery, cursor_after, page, place_of
+from backend.routing import UserRoute
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=UserRoute)
 

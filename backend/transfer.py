@@ -14,10 +14,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from sqlalchemy import JSON, Text, and_, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from backend.auth import CurrentUser, UserRoute, require_json
+from backend.auth import CurrentUser
 from backend.database import Database, Db, sql
 from backend.models import DueDate, NamedTag, Status, TaskCreate, in_utc, local_due
 from backend.problems import BODY_PROBLEMS, responses
+from backend.routing import UserRoute, require_json
 from backend.statements import OWN, SHOWN, as_json, task
 from backend.tags import OWN_TAG, tag
 

@@ -21,7 +21,17 @@ from hypothesis import strategies as st
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from backend.auth import MAX_DEPTH, TokenError, TokenExpiredError, UnknownKeyError, Verifier, verify
+from backend.auth import (
+    MAX_DEPTH,
+    Claims,
+    TokenError,
+    TokenExpiredError,
+    UnknownKeyError,
+    VerifiedTokens,
+    Verifier,
+    authenticate,
+    verify,
+)
 from tests.conftest import SECRET, serving, settings, sign
 from tests.test_keys import PATIENCE_SECONDS, RSA, Endpoint, SigningKey, base64url, compact, jwks, key_pair, publishing
 from tests.test_tasks import assert_problem
@@ -647,6 +657,68 @@ def test_no_depth_of_nesting_raises_anything_else(
 def test_claims_may_be_as_deep_as_any_that_mean_something(verifier: Verifier) -> None:
     deep = "[" * (MAX_DEPTH - 1) + "1" + "]" * (MAX_DEPTH - 1)
     assert verify(raw(payload=merged(CLAIMS, {})[:-1] + f', "x": {deep}}}'.encode()), verifier).user_id == CLAIMS["sub"]
+
+
+# --- Tokens that come again.
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every token that was verified and not only looked up."""
+    seen: list[str] = []
+
+    def noting(token: str, verifier: Verifier) -> Claims:
+        seen.append(token)
+        return verify(token, verifier)
+
+    monkeypatch.setattr("backend.auth.verify", noting)
+    return seen
+
+
+@pytest.fixture
+def own(verifier: Verifier) -> Verifier:
+    """A verifier that has seen nothing yet."""
+    return replace(verifier, verified=VerifiedTokens())
+
+
+async def test_a_token_that_comes_again_is_not_verified_again(own: Verifier, verified: list[str]) -> None:
+    for token in (raw(), by(KEYS["EdDSA"])):
+        claims = [await authenticate(token, own) for _ in range(3)]
+        assert claims[0] == claims[1] == claims[2]
+        assert verified.count(token) == 1
+
+
+async def test_a_token_that_was_seen_ends_with_its_time(
+    own: Verifier, verified: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = claiming(exp=YEAR_2033)
+    for now, times in ((YEAR_2033 - 1, 1), (YEAR_2033 - 0.1, 1), (YEAR_2033 + 1, 2), (YEAR_2033 + 29, 3)):
+        monkeypatch.setattr("backend.auth.time.time", lambda now=now: now)
+        await authenticate(token, own)
+        assert len(verified) == times
+    monkeypatch.setattr("backend.auth.time.time", lambda: YEAR_2033 + 30)
+    with pytest.raises(TokenExpiredError):
+        await authenticate(token, own)
+
+
+async def test_a_bad_token_is_verified_each_time(own: Verifier, verified: list[str]) -> None:
+    token = raw(sign=hmac_with("another secret of 32 characters!"))
+    for _ in range(3):
+        with pytest.raises(TokenError):
+            await authenticate(token, own)
+    assert len(verified) == 3
+
+
+def test_no_token_outlives_its_keys_or_a_bound(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.auth.MAX_VERIFIED_TOKENS", 3)
+    tokens, keys = VerifiedTokens(), object()
+    claims = verify(raw(), verifier)
+    for name in "abcd":
+        tokens.get(name, keys)
+        tokens.add(name, claims)
+    assert [bool(tokens.get(name, keys)) for name in "abcd"] == [False, True, True, True]
+    assert tokens.get("d", object()) is None
+    assert tokens.get("d", keys) is None
 
 
 # --- What HTTP makes of it.

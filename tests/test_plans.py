@@ -1,0 +1,112 @@
+"""What noise cannot change of the speed: each list is read through an index of its user, in one pass."""
+
+import json
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any, get_args
+
+import psycopg2
+import pytest
+
+from backend import migrations, statements
+from backend.database import PREFIX
+from backend.queries import BY, Sort, page
+from backend.statements import task
+from tests.conftest import throwaway_database
+
+# 200 users with 100 tasks each, and one with 20,000, of which one in a hundred is completed.
+ROWS = """
+INSERT INTO task (user_id, id, title, status, priority, tags, created_at, due_date)
+SELECT 'user-' || u, gen_random_uuid(), 'Task ' || n,
+  (ARRAY['pending', 'completed'])[1 + (n % 100 = 0)::int]::task_status,
+  (ARRAY['low', 'medium', 'high'])[1 + n % 3]::task_priority, ARRAY['tag-' || n % 10],
+  now() - n * interval '1 hour', now() + n * interval '1 day'
+FROM generate_series(0, 200) u, generate_series(1, CASE u WHEN 0 THEN 20000 ELSE 100 END) n
+"""
+MANY = "user-0"
+VALUES = {
+    "user_id": "user-7",
+    "id": "01980000-0000-7000-8000-000000000000",
+    "limit": 51,
+    "versions": None,
+    "by_one_status": 0,
+    "by_status": [0, 1],
+    "by_priority": [0],
+    "by_tag": ["tag-1"],
+    "by_due_before": "2040-01-01T00:00:00Z",
+    "by_due_after": "2020-01-01T00:00:00Z",
+    "by_q": "%task%",
+    "after_id": "01980000-0000-7000-8000-000000000000",
+}
+AFTER = {"title": "Task 7", "priority": 1}
+# The sorts that an index serves whole, so that a page costs the same wherever it begins and however many come after it.
+INDEXED = {"created_at": "task_newest", "-created_at": "task_newest", "due_date": "task_due_date"}
+INDEXED |= {"priority": "task_priority", "-priority": "task_priority"}
+
+
+@pytest.fixture(scope="module")
+def cursor(postgres: str) -> Iterator[Any]:
+    """A cursor on a table of 40,000 tasks."""
+    with throwaway_database(postgres) as url:
+        migrations.upgrade(url, wait_seconds=5)
+        connection = psycopg2.connect(url)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(ROWS)
+            cursor.execute("VACUUM ANALYZE task")
+            yield cursor
+        connection.close()
+
+
+def nodes(cursor: Any, statement: str, **values: object) -> list[dict[str, Any]]:
+    """Return the nodes of a statement's plan, as the API's role has it for a user."""
+    cursor.execute(f"{PREFIX}EXPLAIN (FORMAT JSON) {statement}", {**VALUES, **values})
+    [(plans,)] = cursor.fetchall()
+    found, waiting = [], [plan["Plan"] for plan in (json.loads(plans) if isinstance(plans, str) else plans)]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += found[-1].get("Plans", [])
+    return found
+
+
+FILTERS = list(BY)
+
+
+@pytest.mark.parametrize("sort", get_args(Sort))
+@pytest.mark.parametrize("after", [False, True], ids=["first page", "a later page"])
+def test_no_list_reads_the_rows_of_others(cursor: Any, sort: Any, after: bool) -> None:
+    shapes = [frozenset(names) for size in (0, 1, 2, len(FILTERS)) for names in combinations(FILTERS, size)]
+    key = AFTER.get(sort.removeprefix("-"), "2030-01-01T00:00:00Z")
+    for shape in shapes:
+        plan = nodes(cursor, page(shape, sort, after), after_key=key)
+        assert not [node for node in plan if node["Node Type"] == "Seq Scan"], (sort, shape)
+        for node in plan:
+            if node.get("Index Name"):
+                assert "= 'user-7'" in node["Index Cond"], (sort, shape, node)
+
+
+@pytest.mark.parametrize("sort", INDEXED)
+@pytest.mark.parametrize("after", [False, True], ids=["first page", "a later page"])
+def test_a_page_of_an_indexed_sort_is_read_in_order_and_not_sorted(cursor: Any, sort: Any, after: bool) -> None:
+    key = AFTER.get(sort.removeprefix("-"), "2026-01-01T00:00:00Z")
+    plan = nodes(cursor, page(frozenset(), sort, after), user_id=MANY, after_key=key)
+    assert not [node for node in plan if "Sort" in node["Node Type"]]
+    [index] = {node["Index Name"] for node in plan if "Index Name" in node}
+    assert index == INDEXED[sort]
+    if after:  # found in the index, not read from the beginning and passed over
+        [condition] = [node["Index Cond"] for node in plan if "Index Name" in node]
+        assert "ROW(" in condition
+
+
+def test_one_task_is_read_by_its_key(cursor: Any) -> None:
+    for statement in (statements.READ, statements.DELETE, statements.update_one(frozenset({"title"}), False)):
+        plan = nodes(cursor, statement, title="x")
+        assert {node["Index Name"] for node in plan if "Index Name" in node} == {"task_pkey"}
+        assert not [node for node in plan if node["Node Type"] == "Seq Scan"]
+
+
+def test_every_index_serves_something(cursor: Any) -> None:
+    used = {"task_pkey", "task_status", *INDEXED.values()}
+    plan = nodes(cursor, page(frozenset({"by_one_status"}), "-created_at", False), user_id=MANY, by_one_status=2)
+    assert "task_status" in {node.get("Index Name") for node in plan}
+    assert {"task_pkey", *(index.name for index in task.indexes)} == used
