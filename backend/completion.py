@@ -24,7 +24,7 @@ def _completes(changes: dict[str, Any]) -> bool:
     return changes.get("status") == Status.completed and changes.get("recurrence_rule", "") is not None
 
 
-def _next(changes: dict[str, Any], recurring: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
+def _next(changes: dict[str, Any], recurring: list[tuple[Any, ...]]) -> dict[str, Any]:
     """Return the parameters of a completion: each recurring task as it was seen, and its next occurrence if any.
 
     The next one's id is made of the task's and of its date, so that a task completed again makes no second one.
@@ -51,7 +51,8 @@ async def change(
     completes = _completes(changes)
     while True:
         statement = statements.update_one(fields, completes)
-        rows = await db.run(statement, user_id, id=task_id, versions=versions, **changes)
+        # Without a condition, done twice is as good as done once.
+        rows = await db.run(statement, user_id, repeatable=versions is None, id=task_id, versions=versions, **changes)
         if not rows:
             raise not_found()
         task_json, version, *before = rows[0]
@@ -61,7 +62,9 @@ async def change(
         if versions is not None and seen not in versions:
             raise preconditions.failed()
         if completes and status != Status.completed and changes.get("recurrence_rule", rule) is not None:
-            rows = await db.run(statements.complete_one(fields), user_id, **changes, **_next(changes, [tuple(before)]))
+            completion = statements.complete_one(fields)
+            parameters = changes | _next(changes, [tuple(before)])
+            rows = await db.run(completion, user_id, repeatable=versions is None, **parameters)
             if rows:
                 task_json, version = rows[0]
                 return task_json, version

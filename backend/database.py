@@ -33,6 +33,7 @@ register_uuid()  # type: ignore[no-untyped-call]
 
 # What a statement that PostgreSQL refused means to the caller: by constraint, and by class of SQLSTATE.
 CONSTRAINTS = {"recurrence_needs_due_date": ("recurrence_rule", "needs a due_date beside it")}
+ENDED = "57P"  # by an administrator, by a crash, by a database that is starting or was dropped
 TRY_AGAIN = ("08", "40", "53", "55", "57")  # lost, deadlocked, out of resources, locked, cancelled or shutting down
 
 
@@ -128,7 +129,7 @@ class Connection:
         try:
             state = self._raw.poll()
         except psycopg2.Error as error:
-            if self._raw.closed:
+            if self._raw.closed or (error.pgcode or "").startswith(ENDED):
                 self.close()
             self._fail(error)
             return
@@ -145,6 +146,22 @@ class Connection:
         self._raw.close()
 
 
+class LostConnectionError(Exception):
+    """A connection that ended under a statement, of which nobody knows whether it was done."""
+
+    def __init__(self, error: psycopg2.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Rows(list[tuple[Any, ...]]):
+    """The rows of a statement; `repeated` if it was run a second time, after a first that may have been done."""
+
+    def __init__(self, rows: list[tuple[Any, ...]], *, repeated: bool = False) -> None:
+        super().__init__(rows)
+        self.repeated = repeated
+
+
 class Database:
     """A pool of at most `pool_size` connections, the one used last first; it belongs to one event loop."""
 
@@ -156,27 +173,45 @@ class Database:
         self._connecting = asyncio.Lock()
         self._waiting = 0
 
-    async def run(self, text: str, user_id: str | None = None, /, **values: Any) -> list[tuple[Any, ...]]:
+    async def run(self, text: str, user_id: str | None = None, /, *, repeatable: bool = False, **values: Any) -> "Rows":
         """Run one statement as one user, in one message, and return its rows.
 
-        Without a user it runs as the connection's own role: that is for checks, never for a user's data.
-        Raises Problem: DATABASE_UNAVAILABLE, OVERLOADED, INTERNAL_ERROR, or what a constraint means.
+        A repeatable one is run again, once, on a fresh connection, if its connection was lost before it answered: then
+        nobody knows whether it was done. Without a user it runs as the connection's own role: that is for checks,
+        never for a user's data. Raises Problem: DATABASE_UNAVAILABLE, OVERLOADED, INTERNAL_ERROR, or what a
+        constraint means.
         """
         if user_id is not None:
             text = PREFIX + text
             values["user_id"] = user_id
-        connection = await self._take()
+        ends = asyncio.get_running_loop().time() + self._wait_seconds
+        try:
+            return Rows(await self._run_on(await self._take(ends), text, values))
+        except LostConnectionError as lost:
+            if not repeatable:
+                raise _problem(lost.error) from None
+            log.warning("database_connection_lost", sqlstate=lost.error.pgcode, effect="the statement is run again")
+        self._drop_idle()  # what one of them met, the others have most likely met too
+        try:
+            return Rows(await self._run_on(await self._take(ends), text, values), repeated=True)
+        except LostConnectionError as lost:
+            raise _problem(lost.error) from None
+
+    async def _run_on(self, connection: Connection, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         try:
             return await connection.execute(text, values)
         except TimeoutError:
             log.error("database_error", error="no answer within the statement timeout")
             raise _unavailable() from None
         except psycopg2.Error as error:
+            if not connection.usable:
+                raise LostConnectionError(error) from None
             raise _problem(error) from None
         finally:
             self._give_back(connection)
 
-    async def _take(self) -> Connection:
+    async def _take(self, ends: float) -> Connection:
+        """Return a connection by then, in seconds of the event loop's clock."""
         if not self._free.locked() and (connection := self._idle_one()):
             await self._free.acquire()  # at once
             return connection
@@ -188,7 +223,7 @@ class Database:
             )
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._wait_seconds):
+            async with asyncio.timeout_at(ends):
                 await self._free.acquire()
                 try:
                     return await self._connection()
@@ -223,10 +258,11 @@ class Database:
             self._idle.append(connection)
         self._free.release()
 
-    def close(self) -> None:
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    close = _drop_idle
 
 
 async def get_database(request: Request) -> Database:

@@ -37,13 +37,14 @@ class Readiness(BaseModel):
 
 async def _database(request: Request) -> None:
     db: Db = request.app.state.database
-    await db.run("SELECT 1")
+    await db.run("SELECT 1", repeatable=True)
 
 
 async def _migrations(request: Request) -> None:
     db: Db = request.app.state.database
-    rows = await db.run("SELECT to_regclass('alembic_version') IS NOT NULL")
-    found = [row[0] for row in await db.run("SELECT version_num FROM alembic_version")] if rows[0][0] else []
+    [(there,)] = await db.run("SELECT to_regclass('alembic_version') IS NOT NULL", repeatable=True)
+    rows = await db.run("SELECT version_num FROM alembic_version", repeatable=True) if there else []
+    found = [row[0] for row in rows]
     expected = await asyncio.to_thread(migrations.head)
     if found != [expected]:
         raise CheckFailedError("The database is not at the newest revision. Run: uv run main.py migrate")
@@ -51,7 +52,7 @@ async def _migrations(request: Request) -> None:
 
 async def _isolation(request: Request) -> None:
     db: Db = request.app.state.database
-    [row] = await db.run(isolation.CHECK, policy=isolation.POLICY)
+    [row] = await db.run(isolation.CHECK, repeatable=True, policy=isolation.POLICY)
     if fault := isolation.fault(row):
         raise CheckFailedError(fault)
 

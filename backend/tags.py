@@ -112,7 +112,7 @@ def _not_found() -> Problem:
 @router.get("", response_model=list[ListedTag], responses=responses())
 async def list_tags(user: CurrentUser, db: Db) -> Response:
     """Your tags by name: every one in use or with a colour."""
-    rows = await db.run(LIST, user.user_id)
+    rows = await db.run(LIST, user.user_id, repeatable=True)
     return Response(f"[{','.join(row[0] for row in rows)}]", media_type="application/json")
 
 
@@ -131,7 +131,7 @@ async def color_tag(name: NamePath, body: TagColor, user: CurrentUser, db: Db) -
 async def rename_tag(name: NamePath, body: TagRename, user: CurrentUser, db: Db) -> NamedTag:
     """Rename a tag on every task. Onto one that exists, the two become one, and its colour wins."""
     if body.name == name:
-        [(color, found)] = await db.run(READ, user.user_id, name=name)
+        [(color, found)] = await db.run(READ, user.user_id, repeatable=True, name=name)
     else:
         [(color, found)] = await db.run(RENAME, user.user_id, name=name, new_name=body.name)
     if not found:

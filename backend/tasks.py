@@ -55,7 +55,8 @@ async def list_tasks(query: Annotated[ListQuery, Query()], request: Request, use
     """Your tasks, the newest first. `Link` leads to the next page, which stays right while tasks come and go."""
     filters, place = query.named(), place_of(query)
     statement = page(frozenset(filters), query.sort, bool(place))
-    rows = [row[0] for row in await db.run(statement, user.user_id, limit=query.limit + 1, **filters, **place)]
+    found = await db.run(statement, user.user_id, repeatable=True, limit=query.limit + 1, **filters, **place)
+    rows = [row[0] for row in found]
     headers = {}
     if len(rows) > query.limit:
         rows.pop()
@@ -79,14 +80,15 @@ async def create_task(body: TaskCreate, request: Request, user: CurrentUser, db:
     """Make a task. With an `Idempotency-Key`, a repeat answers with the task that the first request made."""
     key = preconditions.idempotency_key(request)
     task_id = uuid5(IDEMPOTENCY_NAMESPACE, f"{user.user_id}\0{key}") if key else uuid7()
-    rows = await db.run(statements.CREATE, user.user_id, id=task_id, **statements.columns(body))
+    rows = await db.run(statements.CREATE, user.user_id, repeatable=True, id=task_id, **statements.columns(body))
     task_json, version, inserted, same = rows[0]
     if not inserted and not same and version == 1:
         raise Problem(
             "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key made another task. Take a new key for a new task."
         )
     headers = {"Location": f"{request.state.prefix}/tasks/{task_id}"}
-    return _answer(task_json, version, 201, headers | ({} if inserted else {"Idempotency-Replayed": "true"}))
+    replayed = not inserted and not rows.repeated
+    return _answer(task_json, version, 201, headers | ({"Idempotency-Replayed": "true"} if replayed else {}))
 
 
 @router.get(
@@ -102,7 +104,7 @@ async def create_task(body: TaskCreate, request: Request, user: CurrentUser, db:
 async def read_task(id: TaskId, request: Request, user: CurrentUser, db: Db) -> Response:
     """One task of yours. `ETag` is its version."""
     known = preconditions.known(request)
-    rows = await db.run(statements.READ, user.user_id, id=id)
+    rows = await db.run(statements.READ, user.user_id, repeatable=True, id=id)
     if not rows:
         raise not_found()
     task_json, version = rows[0]
@@ -143,7 +145,9 @@ async def update_task(id: TaskId, body: TaskUpdate, request: Request, user: Curr
 async def delete_task(id: TaskId, request: Request, user: CurrentUser, db: Db) -> None:
     """Delete a task for good."""
     versions = preconditions.matching(request)
-    rows = await db.run(statements.DELETE, user.user_id, id=id, versions=versions)
+    rows = await db.run(statements.DELETE, user.user_id, repeatable=versions is None, id=id, versions=versions)
+    if rows.repeated and not rows:
+        return  # the first try did it, or it was not there: it is gone
     if not rows or (versions is None and not rows[0][0]):
         raise not_found()
     if not rows[0][0]:

@@ -15,7 +15,7 @@ from sqlalchemy import JSON, Text, and_, bindparam, cast, func, literal_column, 
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backend.auth import CurrentUser
-from backend.database import Database, Db, sql
+from backend.database import Database, Db, Rows, sql
 from backend.models import DueDate, NamedTag, Status, TaskCreate, in_utc, local_due
 from backend.problems import BODY_PROBLEMS, responses
 from backend.routing import UserRoute, require_json
@@ -114,7 +114,7 @@ def _import() -> str:
 IMPORT = _import()
 
 
-async def _export(db: Database, user_id: str, tags: str, page: list[tuple[Any, ...]]) -> AsyncIterator[str]:
+async def _export(db: Database, user_id: str, tags: str, page: Rows) -> AsyncIterator[str]:
     yield f'{{"version":1,"exported_at":"{datetime.now(UTC).isoformat()}","tags":[{tags}],"tasks":['
     separator = ""
     while page:
@@ -122,15 +122,16 @@ async def _export(db: Database, user_id: str, tags: str, page: list[tuple[Any, .
         separator = ",\n"
         after = UUID(page[-1][1]).int + 1
         more = len(page) == PAGE and after < 2**128
-        page = await db.run(EXPORT_TASKS, user_id, first=UUID(int=after)) if more else []
+        page = await db.run(EXPORT_TASKS, user_id, repeatable=True, first=UUID(int=after)) if more else Rows([])
     yield "]}"
 
 
 @router.get("/api/export", response_model=Document, responses=responses())
 async def export_all(user: CurrentUser, db: Db) -> StreamingResponse:
     """All of your tasks and the colours of your tags. `POST /api/import` takes it back."""
-    tags = ",".join(row[0] for row in await db.run(EXPORT_TAGS, user.user_id))
-    first_page = await db.run(EXPORT_TASKS, user.user_id, first=FIRST_ID)  # before the answer's status is sent
+    tags = ",".join(row[0] for row in await db.run(EXPORT_TAGS, user.user_id, repeatable=True))
+    # Before the answer's status is sent.
+    first_page = await db.run(EXPORT_TASKS, user.user_id, repeatable=True, first=FIRST_ID)
     return StreamingResponse(
         _export(db, user.user_id, tags, first_page),
         media_type="application/json",
@@ -150,7 +151,7 @@ def _row(given: TransferredTask, now: datetime) -> dict[str, Any]:
     return row | {name: moment and in_utc(moment).isoformat() for name, moment in moments.items()}
 
 
-def _parse(body: bytes) -> dict[str, str]:
+def _parse(body: bytes) -> dict[str, Any]:
     """Return the parameters of IMPORT for a document; raise RequestValidationError."""
     try:
         document = Document.model_validate_json(body)

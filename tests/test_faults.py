@@ -1,0 +1,254 @@
+"""What an operator does to the database, and what nobody notices of it: no lost write, no double, no restart."""
+
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import psutil
+import psycopg2
+import pytest
+
+from backend import database as module
+from backend import migrations
+from backend.embedded import EmbeddedServer
+from tests.conftest import execute, serving, settings, sign
+from tests.project import wait_until
+from tests.test_tasks import assert_problem, create
+
+PATIENCE_SECONDS = 60
+OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+
+
+class Server(EmbeddedServer):
+    """A PostgreSQL of a test's own, which can be killed, frozen and started again."""
+
+    @property
+    def postmaster(self) -> psutil.Process:
+        return psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+
+    def crash(self) -> None:
+        """Shut it down at once, as `pg_ctl stop -m immediate` does."""
+        process = self.postmaster
+        process.send_signal(signal.SIGQUIT)
+        process.wait(PATIENCE_SECONDS)
+
+    def start(self) -> None:
+        self._start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let nothing of it run, as on a machine that is suspended."""
+        processes = [self.postmaster, *self.postmaster.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with TemporaryDirectory(prefix="better-tasks-") as folder:
+        server = Server(Path(folder))
+        with server.running() as url:
+            migrations.upgrade(url, wait_seconds=5)
+            yield server
+
+
+@contextmanager
+def api(server: Server, **values: Any) -> Iterator[httpx.Client]:
+    """Run an API on that server and yield a client of a user."""
+    token = {"Authorization": f"Bearer {sign({'sub': f'user-{uuid.uuid4()}'})}"}
+    limits = httpx.Limits(max_connections=200)
+    with (
+        serving(settings(database_url=server.url, migrate_on_start=False, **values)) as url,
+        httpx.Client(base_url=url, headers=token, timeout=PATIENCE_SECONDS, limits=limits) as client,
+    ):
+        yield client
+
+
+def kill_backends(server: Server) -> None:
+    with suppress(psycopg2.OperationalError):
+        execute(server.url, f"SELECT pg_terminate_backend(pid) {OTHERS}")
+
+
+def at_once(times: int, request: Callable[[int], httpx.Response]) -> list[httpx.Response]:
+    with ThreadPoolExecutor(times) as pool:
+        return list(pool.map(request, range(times)))
+
+
+def test_connections_that_died_while_idle_cost_nobody_anything(server: Server) -> None:
+    with api(server) as client:
+        task = create(client)
+        requests: list[Callable[[int], httpx.Response]] = [
+            lambda _: client.get(f"/api/tasks/{task['id']}"),
+            lambda n: client.post("/api/tasks", json={"title": str(n)}),
+            lambda n: client.patch(f"/api/tasks/{task['id']}", json={"title": str(n)}),
+        ]
+        for request in requests:
+            assert {answer.status_code for answer in at_once(10, request)} <= {200, 201}
+            kill_backends(server)
+            assert {answer.status_code for answer in at_once(10, request)} <= {200, 201}
+        assert len(client.get("/api/tasks?limit=500").json()) == 21
+
+
+class Load:
+    """Creates, patches and deletes by several clients, with a ledger of what was acknowledged."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.client = client
+        self.ended = threading.Event()
+        self.created: dict[str, str] = {}  # what must be there, by id, with its title
+        self.deleted: set[str] = set()
+        self.unsure: set[str] = set()  # of those a change was asked for and not acknowledged
+        self.statuses: list[int] = []
+        self.keys: list[str] = []
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        answer = self.client.request(method, path, **options)
+        self.statuses.append(answer.status_code)
+        return answer
+
+    def work(self, _: int) -> None:
+        while not self.ended.is_set():
+            key = str(uuid.uuid4())
+            self.keys.append(key)
+            answer = self._send("POST", "/api/tasks", json={"title": key}, headers={"Idempotency-Key": key})
+            while answer.status_code == 503:  # as a client does it: again with the same key
+                answer = self._send("POST", "/api/tasks", json={"title": key}, headers={"Idempotency-Key": key})
+            task_id = answer.json()["id"]
+            self.created[task_id] = key
+            answer = self._send("PATCH", f"/api/tasks/{task_id}", json={"title": f"{key} changed"})
+            if answer.status_code == 200:
+                self.created[task_id] = f"{key} changed"
+            else:
+                self.unsure.add(task_id)
+            if len(self.created) % 3 == 0:
+                answer = self._send("DELETE", f"/api/tasks/{task_id}")
+                if answer.status_code == 204:
+                    self.deleted.add(task_id)
+                else:
+                    self.unsure.add(task_id)
+
+    def check(self) -> None:
+        tasks = {task["id"]: task["title"] for task in self.client.get("/api/export").json()["tasks"]}
+        assert 500 not in self.statuses
+        assert set(self.statuses) <= {200, 201, 204, 503}
+        assert len(tasks) == len({title.split()[0] for title in tasks.values()})  # none doubled
+        for task_id, title in self.created.items():
+            if task_id in self.deleted:
+                assert task_id not in tasks
+            elif task_id not in self.unsure:
+                assert tasks[task_id] == title
+
+
+@contextmanager
+def under_load(client: httpx.Client, workers: int = 20) -> Iterator[Load]:
+    load = Load(client)
+    with ThreadPoolExecutor(workers) as pool:
+        running = [pool.submit(load.work, number) for number in range(workers)]
+        try:
+            yield load
+        finally:
+            load.ended.set()
+        for each in running:
+            each.result()
+    load.check()
+
+
+def test_backends_killed_again_and_again_under_load_lose_nothing_and_double_nothing(server: Server) -> None:
+    with api(server) as client, under_load(client) as load:
+        for number in range(1, 11):
+            wait_until(lambda number=number: len(load.statuses) > 200 * number)  # type: ignore[misc]
+            kill_backends(server)
+        wait_until(lambda: len(load.statuses) > 2400)
+    assert load.statuses.count(503) < len(load.statuses) / 100
+
+
+def test_a_database_that_goes_and_comes_back_is_waited_for_and_needs_no_restart(server: Server) -> None:
+    with api(server) as client, under_load(client, workers=5) as load:
+        wait_until(lambda: len(load.statuses) > 50)
+        server.crash()
+        assert client.get("/health").status_code == 200
+        assert client.get("/api/tasks", headers={"Authorization": "Bearer bad"}).status_code == 401
+        server.start()
+        seen = len(load.statuses)
+        wait_until(lambda: len(load.statuses) > seen + 50)
+
+
+def test_while_the_database_is_away_a_request_waits_so_long_and_is_then_told_when_to_come_back(server: Server) -> None:
+    with api(server, db_wait_seconds=0.5) as client:
+        task = create(client)
+        server.crash()
+        try:
+            answers = at_once(20, lambda n: client.get(f"/api/tasks/{task['id']}"))
+            for answer in answers:
+                assert_problem(answer, 503, "DATABASE_UNAVAILABLE")
+                assert int(answer.headers["Retry-After"]) > 0
+            ready = client.get("/ready")
+            assert (ready.status_code, ready.json()["checks"]["database"]["status"]) == (503, "unavailable")
+            assert client.get("/health").status_code == 200
+        finally:
+            server.start()
+        assert client.get(f"/api/tasks/{task['id']}").json() == task
+        assert client.get("/ready").status_code == 200
+
+
+def test_a_database_that_sleeps_for_a_while_delays_and_fails_nothing(server: Server) -> None:
+    with api(server, db_wait_seconds=5) as client:
+        task = create(client)
+        with ThreadPoolExecutor(20) as pool:
+            with server.frozen():
+                asleep = [pool.submit(client.get, f"/api/tasks/{task['id']}") for _ in range(20)]
+                started = time.monotonic()
+                wait_until(lambda: time.monotonic() > started + 1)
+                assert client.get("/health").status_code == 200
+                assert not [each for each in asleep if each.done()]
+            assert {each.result().status_code for each in asleep} == {200}
+
+
+def test_a_database_that_answers_nothing_for_longer_is_a_503_and_then_forgotten(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STATEMENT_TIMEOUT_SECONDS", -0.5)  # the API gives up after half a second
+    with api(server, db_wait_seconds=0.5) as client:
+        task = create(client)
+        with server.frozen():
+            answers = at_once(20, lambda _: client.get(f"/api/tasks/{task['id']}"))
+            assert {answer.status_code for answer in answers} == {503}
+        assert client.get(f"/api/tasks/{task['id']}").status_code == 200
+
+
+def test_a_lock_that_holds_every_connection_is_a_503_for_those_and_no_harm_after(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PREFIX", module.PREFIX.replace("10s", "500ms"))
+    with api(server, db_pool_size=5, db_wait_seconds=5) as client:
+        task = create(client)
+        connection = psycopg2.connect(server.url)
+        with connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE task")
+            answers = at_once(10, lambda _: client.get(f"/api/tasks/{task['id']}"))
+            assert {answer.status_code for answer in answers} == {503}
+            assert client.get("/health").status_code == 200
+        connection.rollback()
+        connection.close()
+        assert client.get(f"/api/tasks/{task['id']}").json() == task
+
+
+def test_a_hundred_clients_share_two_connections(server: Server) -> None:
+    with api(server, db_pool_size=2) as client:
+        answers = at_once(100, lambda n: client.post("/api/tasks", json={"title": str(n)}))
+        assert {answer.status_code for answer in answers} == {201}
+        assert len(client.get("/api/tasks?limit=500").json()) == 100
+        assert execute(server.url, f"SELECT count(*) {OTHERS}") <= [(2,)]
