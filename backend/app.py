@@ -9,14 +9,14 @@ import structlog
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from backend import bulk, health, logs, me, migrations, openapi, problems, tags, tasks, transfer
+from backend import bulk, health, logs, me, metrics, migrations, openapi, problems, tags, tasks, transfer
 from backend.auth import Verifier
 from backend.database import Database
 from backend.embedded import database_url
 from backend.limits import Limits
 from backend.settings import Settings
 
-MODULES = (tasks, bulk, tags, transfer, me, health)
+MODULES = (tasks, bulk, tags, transfer, me, health, metrics)
 
 log = structlog.get_logger()
 
@@ -46,14 +46,16 @@ def create_app(settings: Settings) -> FastAPI:
         with prepared(settings) as url:
             database = Database(url, pool_size=settings.db_pool_size, wait_seconds=settings.db_wait_seconds)
             app.state.database = database
-            refresher = asyncio.create_task(verifier.key_set.keep_fresh()) if verifier.key_set else None
+            keepers = [asyncio.create_task(metrics.keep_reading(app))]
+            if verifier.key_set:
+                keepers.append(asyncio.create_task(verifier.key_set.keep_fresh()))
             log.info("started", environment=settings.environment)
             yield
             log.info("stopped")
-            if refresher:
-                refresher.cancel()
+            for keeper in keepers:
+                keeper.cancel()
                 with suppress(asyncio.CancelledError):
-                    await refresher
+                    await keeper
             database.close()
             await limits.close()
 

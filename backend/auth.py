@@ -16,6 +16,7 @@ from jose.exceptions import JOSEError
 
 from backend.keys import JWKS_ALGORITHMS, KeySet, VerificationKey, shared_secret
 from backend.limits import Limits
+from backend.metrics import AUTHENTICATION_FAILURES
 from backend.models import MAX_USER_ID_LENGTH
 from backend.problems import Problem
 from backend.settings import Settings
@@ -291,6 +292,7 @@ async def current_user(request: Request) -> Claims:
         claims = await authenticate(_bearer(request), request.app.state.verifier)
     except TokenError as error:
         log.warning("authentication_failed", reason=error.reason, client=request.client and request.client.host)
+        AUTHENTICATION_FAILURES.labels(error.reason).inc()
         expired = isinstance(error, TokenExpiredError)
         if not expired:  # which is everyday life, and the caller must be told to get a new one
             await limits.count_failure(request)

@@ -9,6 +9,8 @@ import signal
 import socket
 import sys
 import time
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
 from backend.settings import ENV_FILE, ROOT, Settings, StartError, load_settings, write_env_file
@@ -70,6 +72,7 @@ def _serve(options: argparse.Namespace) -> None:
 
     from backend import logs
     from backend.app import prepared
+    from backend.metrics import FOLDER_VARIABLE
     from backend.server import GRACEFUL_SHUTDOWN_SECONDS, Server, Supervisor
 
     # Until uvicorn listens for signals itself, and after it, a signal must not leave a database running.
@@ -77,7 +80,7 @@ def _serve(options: argparse.Namespace) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
     logs.configure(settings.log_level, settings.log_format or "json")
-    with prepared(settings) as url:
+    with prepared(settings) as url, ExitStack() as stack:
         # What is prepared here need not be prepared again in the lifespan, nor in every worker.
         os.environ |= {"DATABASE_URL": url, "MIGRATE_ON_START": "false"}
         config = uvicorn.Config(
@@ -93,6 +96,9 @@ def _serve(options: argparse.Namespace) -> None:
         )
         if settings.environment == "development":
             _welcome(host, listener.getsockname()[1], settings, wrote_env)
+        if workers > 1 and FOLDER_VARIABLE not in os.environ:
+            folder = stack.enter_context(TemporaryDirectory(prefix="better-tasks-metrics-"))
+            os.environ[FOLDER_VARIABLE] = folder
         if options.reload:
             ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
         elif workers > 1:

@@ -1,6 +1,7 @@
 """PostgreSQL: a pool of connections, and one way to run one statement as one user in one message."""
 
 import asyncio
+import time
 from typing import Annotated, Any
 
 import psycopg2
@@ -11,6 +12,7 @@ from psycopg2.extras import register_uuid
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
+from backend.metrics import RETRIES, STATEMENTS, WAITS
 from backend.problems import Problem, internal_error, invalid
 
 # psycopg2 sends this and the statement as one message, which PostgreSQL runs as one transaction: one
@@ -170,6 +172,8 @@ class Database:
         self._wait_seconds = wait_seconds
         self._free = asyncio.Semaphore(pool_size)
         self._idle: list[Connection] = []
+        self.pool_size = pool_size
+        self.in_use = 0
         self._connecting = asyncio.Lock()
         self._waiting = 0
 
@@ -191,6 +195,7 @@ class Database:
             if not repeatable:
                 raise _problem(lost.error) from None
             log.warning("database_connection_lost", sqlstate=lost.error.pgcode, effect="the statement is run again")
+            RETRIES.inc()
         self._drop_idle()  # what one of them met, the others have most likely met too
         try:
             return Rows(await self._run_on(await self._take(ends), text, values), repeated=True)
@@ -198,6 +203,8 @@ class Database:
             raise _problem(lost.error) from None
 
     async def _run_on(self, connection: Connection, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        self.in_use += 1
+        started = time.perf_counter()
         try:
             return await connection.execute(text, values)
         except TimeoutError:
@@ -208,6 +215,8 @@ class Database:
                 raise LostConnectionError(error) from None
             raise _problem(error) from None
         finally:
+            STATEMENTS.observe(time.perf_counter() - started)
+            self.in_use -= 1
             self._give_back(connection)
 
     async def _take(self, ends: float) -> Connection:
@@ -222,6 +231,7 @@ class Database:
                 headers={"Retry-After": "1"},
             )
         self._waiting += 1
+        started = time.perf_counter()
         try:
             async with asyncio.timeout_at(ends):
                 await self._free.acquire()
@@ -233,6 +243,7 @@ class Database:
         except TimeoutError:
             raise _unavailable() from None
         finally:
+            WAITS.observe(time.perf_counter() - started)
             self._waiting -= 1
 
     def _idle_one(self) -> Connection | None:

@@ -9,6 +9,7 @@ import structlog
 from fastapi import Request
 from starlette.types import Message, Receive, Scope
 
+from backend.metrics import LIMIT_HITS
 from backend.problems import Problem
 from backend.settings import Limit, Settings
 
@@ -150,6 +151,7 @@ class Limiter:
             (b"ratelimit", f'"{self._name}";r={left};t={ends_in}'.encode()),
         ]
         if count > self._limit.amount:
+            LIMIT_HITS.labels(self._name).inc()
             raise Problem(
                 "RATE_LIMIT_EXCEEDED", f"{detail} Try again in {ends_in} s.", headers={"Retry-After": str(ends_in)}
             )

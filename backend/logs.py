@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
+from backend import metrics
 from backend.limits import bounded
 from backend.problems import Problem, internal_error
 
@@ -144,13 +145,15 @@ class RequestMiddleware:
             if not status:
                 await crossing(internal_error().response(request_id))(scope, receive, send_with_headers)
         finally:
+            seconds = time.perf_counter() - started
+            metrics.request_ended(scope, status, seconds)
             if self.access_log:
                 log.info(
                     "request",
                     method=scope["method"],
                     path=path,
                     status=status,
-                    duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                    duration_ms=round(seconds * 1000, 2),
                     client=scope["client"][0] if scope.get("client") else None,
                     user_id=scope["state"].get("user_id"),
                 )

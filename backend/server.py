@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import multiprocess
 
 # How long a connection that is open, or was just accepted, may take to send its next request. All of the end takes
@@ -78,6 +79,13 @@ multiprocess.Process = Worker  # type: ignore[misc]  # uvicorn knows no other wa
 
 class Supervisor(multiprocess.Multiprocess):
     """What starts the workers again, and ends them."""
+
+    def keep_subprocess_alive(self) -> None:
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            # Or what it had in use would be counted for good.
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
     def terminate_all(self) -> None:
         # Or clients would be connected to a socket from which no worker takes them any more.
