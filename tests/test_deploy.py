@@ -1,0 +1,256 @@
+"""The files in deploy/ run together: nginx, three processes of the API, PgBouncer, Redis and PostgreSQL."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+
+import httpx
+import pytest
+
+from backend.embedded import EmbeddedServer
+from tests.conftest import SECRET, execute, sign
+from tests.project import Copy, answers, free_port, wait_until
+from tests.servers import Debian15, Redis, listens
+from tests.test_limits import THREE
+
+PASSWORD = "hunter2"
+
+
+def program(name: str) -> str:
+    found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@contextmanager
+def running(command: list[str], port: int, user: int | str | None = None) -> Iterator[None]:
+    process = subprocess.Popen(command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: listens(port) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@dataclass
+class Site:
+    """What a client sees, and the processes behind it."""
+
+    url: str
+    start: Callable[[int], "subprocess.Popen[str]"]
+    ports: list[int]
+    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    def begin(self, number: int) -> None:
+        """Start one process of the API, and wait until it is ready."""
+        process = self.start(self.ports[number])
+        wait_until(lambda: answers(f"http://127.0.0.1:{self.ports[number]}") or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        self.processes[number : number + 1] = [process]
+
+    def end(self, number: int) -> int:
+        """End it as an operator does; return its exit code."""
+        self.processes[number].terminate()
+        self.processes[number].communicate()
+        return self.processes[number].returncode
+
+
+def user(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {sign({'sub': name})}"}
+
+
+@dataclass
+class Place:
+    """A server with a database whose owner, `tasks`, may create roles; and where PgBouncer finds it."""
+
+    superuser: str
+    host: str
+    port: int
+    user: int | str | None  # who may use its socket
+
+
+@pytest.fixture(params=["a socket", "TLS"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    with ExitStack() as stack:
+        # Not in pytest's own folder, into which only its own user can look.
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="better-tasks-")))
+        if request.param == "TLS":
+            url = stack.enter_context(Debian15(folder, tls=True).running())
+            url = url.replace("postgres@", f"postgres:{PASSWORD}@")
+        else:
+            url = stack.enter_context(EmbeddedServer(folder).running())
+        execute(url, f"CREATE ROLE tasks LOGIN CREATEROLE PASSWORD '{PASSWORD}'")
+        execute(url, "CREATE DATABASE tasks OWNER tasks")
+        parts = httpx.URL(url)
+        host = parts.params.get("host") or parts.host
+        owner = os.stat(host).st_uid if host.startswith("/") else "nobody"
+        yield Place(url, host, parts.port or 5432, owner if os.getuid() == 0 else None)
+
+
+@contextmanager
+def deployed(root: Path, copy: Copy, folder: Path, place: Place, **settings: str) -> Iterator[Site]:
+    """Run what compose.yaml runs, of the same files: their names and ports changed, and nothing else."""
+    folder.chmod(0o755)
+    front, pooler, ports = free_port(), free_port(), [free_port() for _ in range(3)]
+    direct = str(httpx.URL(place.superuser).copy_with(username="tasks", password=PASSWORD, path="/tasks"))
+    pooled = f"postgresql://tasks:{PASSWORD}@127.0.0.1:{pooler}/tasks"
+
+    users = folder / "userlist.txt"
+    users.write_text(f'"tasks" "{PASSWORD}"\n')
+    bouncer = (root / "deploy" / "pgbouncer.ini").read_text()
+    for old, new in (
+        ("host=postgres port=5432", f"host={place.host} port={place.port}"),
+        ("listen_addr = 0.0.0.0", "listen_addr = 127.0.0.1"),
+        ("listen_port = 6432", f"listen_port = {pooler}\nunix_socket_dir ="),
+        ("/etc/pgbouncer/userlist.txt", str(users)),
+        ("default_pool_size = 20", "default_pool_size = 4"),
+        ("; server_tls_sslmode = verify-full", "server_tls_sslmode = require" if place.host[0] != "/" else ""),
+    ):
+        assert old in bouncer
+        bouncer = bouncer.replace(old, new)
+    (folder / "pgbouncer.ini").write_text(bouncer)
+
+    proxy = (root / "deploy" / "nginx.conf").read_text().replace("/tmp/", f"{folder}/")  # noqa: S108
+    proxy = proxy.replace("listen 8080", f"listen 127.0.0.1:{front}")
+    for number, port in enumerate(ports, 1):
+        proxy = proxy.replace(f"api{number}:8000", f"127.0.0.1:{port}")
+    assert "api1" not in proxy
+    (folder / "nginx.conf").write_text(proxy)
+
+    redis = Redis()
+    environment = {
+        "ENVIRONMENT": "production",
+        "DATABASE_URL": pooled,
+        "BETTER_AUTH_SECRET": SECRET,
+        "REDIS_URL": redis.url,
+        "LOG_LEVEL": "warning",
+        **settings,
+    }
+    with ExitStack() as stack:
+        redis.start()
+        stack.callback(redis.stop)
+        migrated = copy.run("main.py", "migrate", **{**environment, "DATABASE_URL": direct})
+        assert migrated.returncode == 0, migrated.stderr
+        stack.enter_context(running([program("pgbouncer"), str(folder / "pgbouncer.ini")], pooler, place.user))
+        site = Site(
+            f"http://127.0.0.1:{front}",
+            lambda port: copy.start("main.py", "--port", str(port), **environment),
+            ports,
+        )
+        for number in range(3):
+            site.begin(number)
+            stack.callback(site.end, number)
+        nginx = [program("nginx"), "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", "daemon off;"]
+        stack.enter_context(running(nginx, front))
+        yield site
+
+
+@contextmanager
+def load(site: Site, request: Callable[[httpx.Client], httpx.Response], clients: int = 10) -> Iterator[list[int]]:
+    """Send requests by several clients meanwhile; yield the statuses of their answers."""
+    statuses: list[int] = []
+    ended = Event()
+
+    def work(number: int) -> None:
+        with httpx.Client(base_url=site.url, headers=user(f"client-{number}"), timeout=30) as client:
+            while not ended.is_set():
+                statuses.append(request(client).status_code)
+
+    with ThreadPoolExecutor(clients) as pool:
+        working = [pool.submit(work, number) for number in range(clients)]
+        try:
+            yield statuses
+        finally:
+            ended.set()
+        for each in working:
+            each.result()
+
+
+def test_three_processes_behind_nginx_are_one_api(root: Path, copy: Copy, place: Place) -> None:
+    own = {"FORWARDED_ALLOW_IPS": "127.0.0.1", "RATE_LIMIT": "", "AUTH_FAILURE_LIMIT": THREE}
+    with (
+        TemporaryDirectory(prefix="better-tasks-") as folder,
+        deployed(root, copy, Path(folder), place, **own) as site,
+    ):
+        assert_users_are_apart_on_four_connections(site, place.superuser)
+        assert_a_limit_counts_for_all_processes(site)
+        assert_a_killed_process_costs_no_request_that_can_be_repeated(site)
+        assert_a_rolling_restart_costs_no_request(site)
+        assert_slow_clients_are_closed_while_others_are_served(site)
+        assert httpx.get(f"{site.url}/metrics").status_code == 403
+
+
+def assert_users_are_apart_on_four_connections(site: Site, superuser: str) -> None:
+    names = [f"user-{uuid.uuid4()}" for _ in range(90)]
+
+    def use(name: str) -> list[str]:
+        with httpx.Client(base_url=site.url, headers=user(name), timeout=30) as client:
+            for number in range(5):
+                assert client.post("/api/tasks", json={"title": f"{name} {number}"}).status_code == 201
+            return [task["title"] for task in client.get("/api/tasks").json()]
+
+    with ThreadPoolExecutor(30) as pool:
+        for name, titles in zip(names, pool.map(use, names), strict=True):
+            assert titles == [f"{name} {number}" for number in (4, 3, 2, 1, 0)]
+    backends = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'tasks' AND backend_type = 'client backend'"
+    assert execute(superuser, backends) <= [(4,)]
+
+
+def assert_a_limit_counts_for_all_processes(site: Site) -> None:
+    bad = {"Authorization": "Bearer bad", "X-Forwarded-For": "203.0.113.1"}
+    for n in range(9):  # each by a connection of its own, so that nginx takes one process after the other
+        answer = httpx.get(f"{site.url}/api/me", headers={**bad, "X-Forwarded-For": f"203.0.113.{n}"})
+        assert answer.status_code == (401 if n < 3 else 429)
+
+
+def assert_a_killed_process_costs_no_request_that_can_be_repeated(site: Site) -> None:
+    with load(site, lambda client: client.get("/api/tasks")) as statuses:
+        wait_until(lambda: len(statuses) > 100)
+        site.processes[0].kill()
+        site.processes[0].communicate()
+        wait_until(lambda: len(statuses) > 400)
+        site.begin(0)
+        wait_until(lambda: len(statuses) > 600)
+    assert set(statuses) == {200}
+
+
+def assert_a_rolling_restart_costs_no_request(site: Site) -> None:
+    with load(site, lambda client: client.post("/api/tasks", json={"title": "x"})) as statuses:
+        for number in range(3):
+            seen = len(statuses)
+            wait_until(lambda seen=seen: len(statuses) > seen + 100)  # type: ignore[misc]
+            assert site.end(number) == 0
+            site.begin(number)
+    assert set(statuses) == {201}
+
+
+def assert_slow_clients_are_closed_while_others_are_served(site: Site) -> None:
+    port = int(re.findall(r":(\d+)$", site.url)[0])
+    headers = f"POST /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: {user('slow')['Authorization']}\r\n"
+    body = f"{headers}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+    for number, connection in enumerate(slow):
+        connection.sendall((headers, body)[number % 2].encode())
+    started = time.monotonic()
+    for connection in slow:
+        connection.settimeout(30)
+        with suppress(ConnectionResetError):  # which is how nginx closes what took too long
+            while connection.recv(1000):
+                pass
+        connection.close()
+        assert httpx.get(f"{site.url}/api/tasks", headers=user("quick")).status_code == 200
+    assert time.monotonic() - started < 20
