@@ -7,23 +7,25 @@ from typing import Annotated, Any
 import psycopg2
 import structlog
 from fastapi import Depends, Request
-from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 from psycopg2.extras import register_uuid
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
+from backend.connection import STATEMENT_TIMEOUT_SECONDS, Connection
 from backend.metrics import RETRIES, STATEMENTS, WAITS
 from backend.problems import Problem, internal_error, invalid
 
 # psycopg2 sends this and the statement as one message, which PostgreSQL runs as one transaction: one
 # round trip, and SET LOCAL leaves nothing behind on the connection (docs/decisions/0002).
-STATEMENT_TIMEOUT_SECONDS = 10
 PREFIX = (
     "SET LOCAL ROLE task_api; "  # which row-level security binds, whatever the connection's own role may do
     "SET LOCAL app.user_id = %(user_id)s; "
     f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'; "
     "SET LOCAL TimeZone = 'UTC'; "
 )
+# Citus hands settings on to its shards only so, and only where each is a message of its own (docs/operations.md).
+CITUS = "SELECT 1 FROM pg_extension WHERE extname = 'citus'"
+PROPAGATE = "SET LOCAL citus.propagate_set_commands = 'local'"
 MAX_WAITING = 1000
 RETRY_CONNECT_SECONDS = 0.2
 
@@ -35,7 +37,6 @@ register_uuid()  # type: ignore[no-untyped-call]
 
 # What a statement that PostgreSQL refused means to the caller: by constraint, and by class of SQLSTATE.
 CONSTRAINTS = {"recurrence_needs_due_date": ("recurrence_rule", "needs a due_date beside it")}
-ENDED = "57P"  # by an administrator, by a crash, by a database that is starting or was dropped
 TRY_AGAIN = ("08", "40", "53", "55", "57")  # lost, deadlocked, out of resources, locked, cancelled or shutting down
 
 
@@ -60,92 +61,6 @@ def _problem(error: psycopg2.Error) -> Problem:
 def sql(statement: ClauseElement) -> str:
     """Return a statement as the text that psycopg2 takes, its bind parameters as `%(name)s`."""
     return str(statement.compile(dialect=DIALECT))
-
-
-async def _ready(fileno: int, state: int) -> None:
-    """Wait until a socket can be read, or written, as a poll of its connection asked."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    add, remove = (loop.add_reader, loop.remove_reader) if state == POLL_READ else (loop.add_writer, loop.remove_writer)
-    add(fileno, lambda: None if ready.done() else ready.set_result(None))
-    try:
-        await ready
-    finally:
-        remove(fileno)
-
-
-class Connection:
-    """A psycopg2 connection in its asynchronous mode, which the event loop waits for; it is in autocommit.
-
-    Its socket is watched while it is idle too, so that one which the server closed is never handed out.
-    """
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-        self._fileno = raw.fileno()
-        self._loop = asyncio.get_running_loop()
-        self._result: asyncio.Future[None] | None = None
-        self._loop.add_reader(self._fileno, self._advance)
-
-    @classmethod
-    async def open(cls, url: str) -> "Connection":
-        """Connect; raise psycopg2.OperationalError."""
-        # In a thread, because libpq looks the host's name up as its first step and blocks while it does.
-        raw: Any = await asyncio.to_thread(psycopg2.connect, url, async_=True, client_encoding="UTF8")
-        try:
-            while (state := raw.poll()) != POLL_OK:
-                await _ready(raw.fileno(), state)
-        except BaseException:
-            raw.close()
-            raise
-        return cls(raw)
-
-    @property
-    def usable(self) -> bool:
-        return not self._raw.closed
-
-    async def execute(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        """Send one message and return the rows of its last statement; raise psycopg2.Error or TimeoutError."""
-        cursor = self._raw.cursor()
-        self._result = self._loop.create_future()
-        # Not asyncio.timeout(), which takes a tenth of the time that a statement does.
-        timer = self._loop.call_later(STATEMENT_TIMEOUT_SECONDS + 1, self._fail, TimeoutError())
-        try:
-            cursor.execute(text, values)
-            self._advance()
-            await self._result
-        except (asyncio.CancelledError, TimeoutError):
-            self.close()  # its answer is still to come, and would be taken for the next statement's
-            raise
-        finally:
-            timer.cancel()
-            self._result = None
-        return cursor.fetchall() if cursor.description else []
-
-    def _fail(self, error: Exception) -> None:
-        if self._result and not self._result.done():
-            self._result.set_exception(error)
-
-    def _advance(self) -> None:
-        """Let libpq read or write what it can, now that the socket is ready."""
-        try:
-            state = self._raw.poll()
-        except psycopg2.Error as error:
-            if self._raw.closed or (error.pgcode or "").startswith(ENDED):
-                self.close()
-            self._fail(error)
-            return
-        if state == POLL_WRITE:
-            self._loop.add_writer(self._fileno, self._advance)
-            return
-        self._loop.remove_writer(self._fileno)
-        if state == POLL_OK and self._result and not self._result.done():
-            self._result.set_result(None)
-
-    def close(self) -> None:
-        self._loop.remove_reader(self._fileno)
-        self._loop.remove_writer(self._fileno)
-        self._raw.close()
 
 
 class LostConnectionError(Exception):
@@ -174,6 +89,7 @@ class Database:
         self._idle: list[Connection] = []
         self.pool_size = pool_size
         self.in_use = 0
+        self.distributed: bool | None = None  # by Citus; looked up with the first connection
         self._connecting = asyncio.Lock()
         self._waiting = 0
 
@@ -186,11 +102,10 @@ class Database:
         constraint means.
         """
         if user_id is not None:
-            text = PREFIX + text
             values["user_id"] = user_id
         ends = asyncio.get_running_loop().time() + self._wait_seconds
         try:
-            return Rows(await self._run_on(await self._take(ends), text, values))
+            return Rows(await self._run_on(await self._take(ends), text, user_id, values))
         except LostConnectionError as lost:
             if not repeatable:
                 raise _problem(lost.error) from None
@@ -198,15 +113,21 @@ class Database:
             RETRIES.inc()
         self._drop_idle()  # what one of them met, the others have most likely met too
         try:
-            return Rows(await self._run_on(await self._take(ends), text, values), repeated=True)
+            return Rows(await self._run_on(await self._take(ends), text, user_id, values), repeated=True)
         except LostConnectionError as lost:
             raise _problem(lost.error) from None
 
-    async def _run_on(self, connection: Connection, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def _run_on(
+        self, connection: Connection, text: str, user_id: str | None, values: dict[str, Any]
+    ) -> list[tuple[Any, ...]]:
         self.in_use += 1
         started = time.perf_counter()
         try:
-            return await connection.execute(text, values)
+            if user_id is None:
+                return await connection.execute(text, values)
+            if self.distributed:
+                return await self._run_in_messages(connection, text, values)
+            return await connection.execute(PREFIX + text, values)
         except TimeoutError:
             log.error("database_error", error="no answer within the statement timeout")
             raise _unavailable() from None
@@ -218,6 +139,21 @@ class Database:
             STATEMENTS.observe(time.perf_counter() - started)
             self.in_use -= 1
             self._give_back(connection)
+
+    @staticmethod
+    async def _run_in_messages(connection: Connection, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Run a statement in a transaction of several messages, each setting in one of its own, as Citus needs it."""
+        role, *settings = PREFIX.rstrip("; ").split("; ")
+        try:
+            for message in ("BEGIN", role, PROPAGATE, *settings):
+                await connection.execute(message, values)
+            rows = await connection.execute(text, values)
+            await connection.execute("COMMIT", {})
+        except psycopg2.Error:
+            if connection.usable:
+                await connection.execute("ROLLBACK", {})
+            raise
+        return rows
 
     async def _take(self, ends: float) -> Connection:
         """Return a connection by then, in seconds of the event loop's clock."""
@@ -259,7 +195,10 @@ class Database:
         async with self._connecting:  # one attempt at a time: a database that comes back is not stormed
             while True:
                 try:
-                    return await Connection.open(self._url)
+                    connection = await Connection.open(self._url)
+                    if self.distributed is None:
+                        self.distributed = bool(await connection.execute(CITUS, {}))
+                    return connection
                 except psycopg2.OperationalError as error:
                     log.warning("database_unreachable", error=str(error).strip().splitlines()[0])
                     await asyncio.sleep(RETRY_CONNECT_SECONDS)

@@ -1,6 +1,7 @@
 """One statement, one message, as one user; and what becomes of a connection that breaks."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -95,6 +96,46 @@ async def test_a_statement_that_takes_too_long_is_a_503_and_ends(
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     while not await condition():
         await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def citus(wire: Wire) -> AsyncIterator[Database]:
+    """A database that is taken for one with Citus."""
+    async with database(wire.url, pool_size=1) as db:
+        db.distributed = True
+        yield db
+
+
+async def test_citus_gets_each_setting_as_a_message_of_its_own(citus: Database, wire: Wire) -> None:
+    assert await citus.run("SELECT current_user, current_setting('app.user_id')", "ann") == [("task_api", "ann")]
+    assert wire.queries == [
+        "BEGIN",
+        "SET LOCAL ROLE task_api",
+        "SET LOCAL citus.propagate_set_commands = 'local'",
+        "SET LOCAL app.user_id = 'ann'",
+        "SET LOCAL statement_timeout = '10s'",
+        "SET LOCAL TimeZone = 'UTC'",
+        "SELECT current_user, current_setting('app.user_id')",
+        "COMMIT",
+    ]
+    whoever = "SELECT nullif(current_setting('app.user_id', true), ''), current_user = session_user"
+    assert await citus.run(whoever) == [(None, True)]
+
+
+async def test_what_fails_with_citus_is_rolled_back_and_leaves_its_connection_usable(
+    citus: Database, wire: Wire
+) -> None:
+    with pytest.raises(Problem):
+        await citus.run("SELECT 1 / 0", "ann")
+    assert wire.queries[-1] == "ROLLBACK"
+    assert await citus.run("SELECT count(*) FROM task", f"user-{uuid.uuid4()}") == [(0,)]
+
+
+async def test_citus_is_looked_for_once(wire: Wire) -> None:
+    async with database(wire.url, pool_size=3) as db:
+        await asyncio.gather(*(db.run("SELECT pg_sleep(0.02)", "ann") for _ in range(3)))
+        assert db.distributed is False
+    assert len([query for query in wire.queries if "pg_extension" in query]) == 1
 
 
 async def test_a_cancelled_statement_gives_up_its_connection_and_not_its_place(database_url: str) -> None:

@@ -220,7 +220,7 @@ def test_a_database_that_sleeps_for_a_while_delays_and_fails_nothing(server: Ser
 def test_a_database_that_answers_nothing_for_longer_is_a_503_and_then_forgotten(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STATEMENT_TIMEOUT_SECONDS", -0.5)  # the API gives up after half a second
+    monkeypatch.setattr("backend.connection.STATEMENT_TIMEOUT_SECONDS", -0.5)  # the API gives up after half a second
     with api(server, db_wait_seconds=0.5) as client:
         task = create(client)
         with server.frozen():
