@@ -17,6 +17,8 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self.queries: list[str] = []
+        self._plugged = threading.Event()
+        self._plugged.set()
         self.url = str(httpx.URL(server).copy_with(host="127.0.0.1", port=self._listener.getsockname()[1], query=None))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -24,19 +26,21 @@ class Wire:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._plugged.wait()
                 server = socket.socket(socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET)
                 server.connect(self._address)
                 self._sockets += [client, server]
                 threading.Thread(target=self._forward, args=(client, server, self._read), daemon=True).start()
                 threading.Thread(target=self._forward, args=(server, client, None), daemon=True).start()
 
-    @staticmethod
-    def _forward(source: socket.socket, target: socket.socket, read: object) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, read: object) -> None:
         reader = read() if callable(read) else None
         if reader:
             next(reader)
         with suppress(OSError):
             while data := source.recv(65536):
+                if not self._plugged.is_set():
+                    continue
                 if reader:
                     reader.send(data)
                 target.sendall(data)
@@ -59,7 +63,18 @@ class Wire:
                 typed = typed or message[4:8] == (196608).to_bytes(4)
             buffer += yield
 
+    def unplug(self) -> None:
+        """Let nothing pass any more, and tell nobody."""
+        self._plugged.clear()
+
+    def plug_in(self) -> None:
+        """Let new connections pass; the old ones are gone, for bytes of them were lost."""
+        for each in self._sockets:
+            each.close()
+        self._plugged.set()
+
     def close(self) -> None:
+        self._plugged.set()
         self._listener.close()
         for each in self._sockets:
             each.close()
