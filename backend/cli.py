@@ -73,7 +73,7 @@ def _serve(options: argparse.Namespace) -> None:
     from backend import logs
     from backend.app import prepared
     from backend.metrics import FOLDER_VARIABLE
-    from backend.server import GRACEFUL_SHUTDOWN_SECONDS, Server, Supervisor
+    from backend.server import GRACEFUL_SHUTDOWN_SECONDS, KEEP_ALIVE_SECONDS, Server, Supervisor
 
     # Until uvicorn listens for signals itself, and after it, a signal must not leave a database running.
     for name in ("SIGTERM", "SIGHUP"):
@@ -92,6 +92,7 @@ def _serve(options: argparse.Namespace) -> None:
             access_log=False,
             server_header=False,
             forwarded_allow_ips=settings.forwarded_allow_ips,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
         )
         if settings.environment == "development":

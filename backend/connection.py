@@ -33,7 +33,8 @@ class Connection:
         self._fileno = raw.fileno()
         self._loop = asyncio.get_running_loop()
         self._result: asyncio.Future[None] | None = None
-        self._loop.add_reader(self._fileno, self._advance)
+        self.usable = True
+        self._watch()
 
     @classmethod
     async def open(cls, url: str) -> "Connection":
@@ -48,10 +49,6 @@ class Connection:
             raise
         return cls(raw)
 
-    @property
-    def usable(self) -> bool:
-        return not self._raw.closed
-
     async def execute(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Send one message and return the rows of its last statement; raise psycopg2.Error or TimeoutError."""
         cursor = self._raw.cursor()
@@ -65,6 +62,9 @@ class Connection:
         except (asyncio.CancelledError, TimeoutError):
             self.close()  # its answer is still to come, and would be taken for the next statement's
             raise
+        except psycopg2.Error as error:
+            self._close_if_ended(error)
+            raise
         finally:
             timer.cancel()
             self._result = None
@@ -74,13 +74,26 @@ class Connection:
         if self._result and not self._result.done():
             self._result.set_exception(error)
 
+    def _watch(self) -> None:
+        self._loop.add_reader(self._fileno, self._on_readable)
+
+    def _on_readable(self) -> None:
+        for _ in range(2):  # a read takes 16 KiB: the rest of a long answer is there already
+            self._advance()
+            if not self.usable or (self._result and self._result.done()):
+                break
+        else:
+            # uvloop stops watching a socket that has met an error, of which libpq may have read no more than what
+            # came before it: the end would never be noticed, and the statement would wait for its time-out.
+            self._loop.remove_reader(self._fileno)
+            self._watch()
+
     def _advance(self) -> None:
-        """Let libpq read or write what it can, now that the socket is ready."""
+        """Let libpq read or write what it can."""
         try:
             state = self._raw.poll()
         except psycopg2.Error as error:
-            if self._raw.closed or (error.pgcode or "").startswith(ENDED):
-                self.close()
+            self._close_if_ended(error)
             self._fail(error)
             return
         if state == POLL_WRITE:
@@ -90,7 +103,15 @@ class Connection:
         if state == POLL_OK and self._result and not self._result.done():
             self._result.set_result(None)
 
+    def _close_if_ended(self, error: psycopg2.Error) -> None:
+        # An error without a SQLSTATE is libpq's own: it could not write or read, and does not always say "closed".
+        if self._raw.closed or not error.pgcode or error.pgcode.startswith(ENDED):
+            self.close()
+
     def close(self) -> None:
+        if not self.usable:
+            return  # its socket's number is another connection's by now, which would wait for its answer in vain
+        self.usable = False
         self._loop.remove_reader(self._fileno)
         self._loop.remove_writer(self._fileno)
         self._raw.close()

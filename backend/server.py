@@ -15,6 +15,9 @@ from uvicorn.supervisors import multiprocess
 # less than ten seconds, with the eight that a request in flight has.
 DRAIN_SECONDS = 1.0
 GRACEFUL_SHUTDOWN_SECONDS = 8
+# How long a connection may be idle: longer than proxies keep theirs (60 s), because one that the server closes while
+# its client sends a request is a failed request, which nobody can tell from one that was done.
+KEEP_ALIVE_SECONDS = 75
 
 
 class Server(uvicorn.Server):

@@ -23,6 +23,7 @@ from jose import jws
 from backend import logs, migrations
 from backend.app import create_app
 from backend.embedded import EmbeddedServer
+from backend.server import KEEP_ALIVE_SECONDS
 from backend.settings import Settings
 from tests.project import Copy
 from tests.wire import Wire, tapped
@@ -116,7 +117,10 @@ def wire(database_url: str) -> Iterator[Wire]:
 @contextmanager
 def serving(configuration: Settings) -> Iterator[str]:
     """Run the API with these settings on a free port, in a thread, and yield its URL."""
-    server = uvicorn.Server(uvicorn.Config(create_app(configuration), port=0, log_config=None, access_log=False))
+    app = create_app(configuration)
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_keep_alive=KEEP_ALIVE_SECONDS)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
+import psycopg2
 import pytest
 
 from backend import database as module
 from backend.app import create_app
+from backend.connection import STATEMENT_TIMEOUT_SECONDS, Connection
 from backend.database import Database
 from backend.problems import Problem
 from tests.conftest import SECRET, execute, serving, settings, sign
@@ -172,6 +174,20 @@ async def test_a_connection_that_died_while_idle_is_never_handed_out(database_ur
 
         await until(noticed)
         assert not before & await pids()
+
+
+async def test_to_close_an_ended_connection_again_takes_nothing_from_the_one_that_has_its_socket_number_now(
+    database_url: str,
+) -> None:
+    ended = await Connection.open(database_url)
+    with pytest.raises(psycopg2.Error):
+        await ended.execute("SELECT pg_terminate_backend(pg_backend_pid())", {})
+    assert not ended.usable
+    fresh = await Connection.open(database_url)
+    assert fresh._fileno == ended._fileno
+    ended.close()
+    assert await asyncio.wait_for(fresh.execute("SELECT 1", {}), STATEMENT_TIMEOUT_SECONDS) == [(1,)]
+    fresh.close()
 
 
 async def test_more_than_the_pool_wait_their_turn(database_url: str) -> None:

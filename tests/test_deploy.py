@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -190,7 +191,7 @@ def test_three_processes_behind_nginx_are_one_api(root: Path, copy: Copy, place:
         assert_a_limit_counts_for_all_processes(site)
         assert_a_killed_process_costs_no_request_that_can_be_repeated(site)
         assert_a_rolling_restart_costs_no_request(site)
-        assert_slow_clients_are_closed_while_others_are_served(site)
+        assert_slow_clients_are_closed_while_others_are_served_and_idle_connections_kept(site)
         assert httpx.get(f"{site.url}/metrics").status_code == 403
 
 
@@ -238,7 +239,9 @@ def assert_a_rolling_restart_costs_no_request(site: Site) -> None:
     assert set(statuses) == {201}
 
 
-def assert_slow_clients_are_closed_while_others_are_served(site: Site) -> None:
+def assert_slow_clients_are_closed_while_others_are_served_and_idle_connections_kept(site: Site) -> None:
+    idle = HTTPConnection("127.0.0.1", site.ports[0])
+    assert health(idle) == 200
     port = int(re.findall(r":(\d+)$", site.url)[0])
     headers = f"POST /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: {user('slow')['Authorization']}\r\n"
     body = f"{headers}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
@@ -253,4 +256,13 @@ def assert_slow_clients_are_closed_while_others_are_served(site: Site) -> None:
                 pass
         connection.close()
         assert httpx.get(f"{site.url}/api/tasks", headers=user("quick")).status_code == 200
-    assert time.monotonic() - started < 20
+    assert 5 < time.monotonic() - started < 20
+    assert health(idle) == 200
+    idle.close()
+
+
+def health(connection: HTTPConnection) -> int:
+    connection.request("GET", "/health")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
