@@ -73,7 +73,7 @@ def _serve(options: argparse.Namespace) -> None:
     from backend import logs
     from backend.app import prepared
     from backend.metrics import FOLDER_VARIABLE
-    from backend.server import GRACEFUL_SHUTDOWN_SECONDS, KEEP_ALIVE_SECONDS, Server, Supervisor
+    from backend.server import GRACEFUL_SHUTDOWN_SECONDS, KEEP_ALIVE_SECONDS, Protocol, Server, Supervisor
 
     # Until uvicorn listens for signals itself, and after it, a signal must not leave a database running.
     for name in ("SIGTERM", "SIGHUP"):
@@ -85,6 +85,7 @@ def _serve(options: argparse.Namespace) -> None:
         os.environ |= {"DATABASE_URL": url, "MIGRATE_ON_START": "false"}
         config = uvicorn.Config(
             "main:app",
+            http=Protocol,
             workers=workers,
             reload=options.reload,
             reload_dirs=[str(ROOT / "backend")] if options.reload else None,

@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import multiprocess
 
 # How long a connection that is open, or was just accepted, may take to send its next request. All of the end takes
@@ -42,6 +43,39 @@ def refuse_new_connections(listeners: list[socket.socket]) -> None:
     )
     for listener in listeners:
         listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 4, ctypes.addressof(program)))
+
+
+class _JoiningTransport:
+    """A transport that sends at once what is written: a packet less, and an answer is there whole or not at all."""
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def _flush(self) -> None:
+        if self._written:
+            self._transport.write(b"".join(self._written))
+            self._written.clear()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's own, which writes the head of an answer and its body one after the other."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
 
 
 class Server(uvicorn.Server):

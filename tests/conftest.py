@@ -23,7 +23,7 @@ from jose import jws
 from backend import logs, migrations
 from backend.app import create_app
 from backend.embedded import EmbeddedServer
-from backend.server import KEEP_ALIVE_SECONDS
+from backend.server import KEEP_ALIVE_SECONDS, Protocol
 from backend.settings import Settings
 from tests.project import Copy
 from tests.wire import Wire, tapped
@@ -115,12 +115,12 @@ def wire(database_url: str) -> Iterator[Wire]:
 
 
 @contextmanager
-def serving(configuration: Settings) -> Iterator[str]:
-    """Run the API with these settings on a free port, in a thread, and yield its URL."""
+def serving(configuration: Settings, port: int = 0) -> Iterator[str]:
+    """Run the API with these settings, in a thread, on this or any free port, and yield its URL."""
     app = create_app(configuration)
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_keep_alive=KEEP_ALIVE_SECONDS)
-    )
+    config = uvicorn.Config(app, port=port, log_config=None, access_log=False)
+    config.http, config.timeout_keep_alive = Protocol, KEEP_ALIVE_SECONDS  # as main.py has them
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -1,5 +1,7 @@
 """What every answer tells a browser, and how much a request may say in its headers."""
 
+import socket
+
 import httpx
 import pytest
 
@@ -51,3 +53,10 @@ def test_what_a_header_holds_never_becomes_a_header_of_the_answer(ann: httpx.Cli
     answer = ann.get(f"/api/tasks/{create(ann)['id']}", headers=headers)
     assert answer.status_code < 500
     assert not [value for value in headers.values() if value in answer.headers.values()]
+
+
+def test_an_answer_is_sent_in_one_go(api: str) -> None:
+    with socket.create_connection((httpx.URL(api).host, httpx.URL(api).port)) as connection:
+        for _ in range(20):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).endswith(b'\r\n\r\n{"status":"ok"}')
