@@ -1,4 +1,4 @@
-"""The commands: serve, token, doctor and migrate."""
+"""The commands: serve, dev, token, doctor and migrate."""
 
 import argparse
 import gc
@@ -75,10 +75,7 @@ def _serve(options: argparse.Namespace) -> None:
     from backend.metrics import FOLDER_VARIABLE
     from backend.server import GRACEFUL_SHUTDOWN_SECONDS, KEEP_ALIVE_SECONDS, Protocol, Server, Supervisor
 
-    # Until uvicorn listens for signals itself, and after it, a signal must not leave a database running.
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
+    _exit_on_signals()  # until uvicorn listens for them itself, and after it
     logs.configure(settings.log_level, settings.log_format or "json")
     with prepared(settings) as url, ExitStack() as stack:
         # What is prepared here need not be prepared again in the lifespan, nor in every worker.
@@ -107,6 +104,13 @@ def _serve(options: argparse.Namespace) -> None:
             Supervisor(config, sockets=[listener]).run()
         else:
             Server(config).run(sockets=[listener])
+
+
+def _exit_on_signals() -> None:
+    """Make a signal an exit, on whose way out the embedded database is ended too."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
 
 
 def _welcome(host: str, port: int, settings: Settings, wrote_env: bool) -> None:
@@ -160,6 +164,15 @@ def _migrate(_: argparse.Namespace) -> None:
     print(f"The database is at revision {migrations.head()}.")
 
 
+def _dev(options: argparse.Namespace) -> None:
+    from backend import dev
+
+    write_env_file()
+    settings = load_settings()
+    _exit_on_signals()
+    sys.exit(dev.run(settings, settings.port if options.port is None else options.port, options.web_port))
+
+
 def _doctor(options: argparse.Namespace) -> None:
     from backend.doctor import examine
 
@@ -189,6 +202,11 @@ def main() -> None:
     doctor = commands.add_parser("doctor", help="say what is wrong: settings, database, keys, a token")
     doctor.set_defaults(run=_doctor)
     doctor.add_argument("token", nargs="?", help="a token: says exactly why it is or is not accepted")
+
+    dev = commands.add_parser("dev", help="run the API with --reload and the frontend, for development")
+    dev.set_defaults(run=_dev)
+    dev.add_argument("--port", type=int, default=argparse.SUPPRESS, help="the API's port (PORT, 8000)")
+    dev.add_argument("--web-port", type=int, default=3000, help="the frontend's port (3000)")
 
     commands.add_parser("migrate", help="bring the database to the newest revision").set_defaults(run=_migrate)
     options = parser.parse_args()

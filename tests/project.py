@@ -1,6 +1,7 @@
 """A fresh copy of the project, and its commands as a user types them."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 
 class Copy:
@@ -61,6 +63,16 @@ class Copy:
         finally:
             process.terminate()
             process.communicate()
+
+
+def installed(folder: Path) -> Path:
+    """Return a folder with a package-lock.json once its Node packages are installed; skip the test without Node."""
+    npm = shutil.which("npm")
+    if not npm:
+        pytest.skip("Node is not installed")
+    if not (folder / "node_modules" / ".package-lock.json").exists():
+        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, capture_output=True)
+    return folder
 
 
 def free_port() -> int:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from backend import doctor
 from backend import settings as settings_module
 from tests.conftest import SECRET, serving, settings
+from tests.project import installed
 from tests.test_tasks import assert_problem, create
 
 ALGORITHMS = ["EdDSA", "ES256", "ES512", "RS256", "PS256", "HS256"]
@@ -56,14 +56,9 @@ class BetterAuth:
 
 @pytest.fixture(scope="session")
 def better_auth(root: Path) -> Iterator[BetterAuth]:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        pytest.skip("Node is not installed")
-    folder = root / "tests" / "better_auth"
-    if not (folder / "node_modules" / ".package-lock.json").exists():
-        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, capture_output=True)
+    folder = installed(root / "tests" / "better_auth")
     process = subprocess.Popen(
-        [node, "issuer.mjs"],
+        ["node", "issuer.mjs"],
         cwd=folder,
         env={**os.environ, "BETTER_AUTH_SECRET": SECRET},
         stdin=subprocess.PIPE,

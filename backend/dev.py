@@ -1,0 +1,132 @@
+"""`main.py dev`: the database, the API and the frontend, started and ended together, with one log."""
+
+import os
+import shutil
+import signal
+import subprocess  # nosec B404
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from backend.embedded import database_url
+from backend.settings import ROOT, Settings, StartError
+
+FRONTEND = ROOT / "frontend"
+END_SECONDS = 15
+
+
+class _Program:
+    """A process and those that it starts, whose output is shown line by line behind its name."""
+
+    def __init__(self, name: str, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self.name = name
+        self._process = subprocess.Popen(  # nosec B603
+            command,
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            # Of their own, so that Ctrl-C reaches this process alone, which then ends them in order.
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(target=self._show, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
+
+    def _show(self, output: IO[str]) -> None:
+        for line in output:
+            print(f"{self.name} | {line}", end="", flush=True)
+
+    def wait(self) -> int:
+        return self._process.wait()
+
+    def end(self) -> None:
+        """End it as Ctrl-C would, and by force if it does not; with all that it started."""
+        for name in ("SIGTERM", "SIGKILL"):
+            try:
+                if hasattr(os, "killpg"):
+                    os.killpg(self._process.pid, getattr(signal, name))
+                else:
+                    self._process.terminate()
+            except ProcessLookupError:
+                break
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+        self._reader.join(END_SECONDS)
+
+
+def _install(npm: str) -> None:
+    """Install the frontend's packages, if those of its lock file are not there yet."""
+    lock, installed = FRONTEND / "package-lock.json", FRONTEND / "node_modules" / ".package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
+        return
+    print("web | installing its packages, which is done once: npm ci", flush=True)
+    if subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=FRONTEND).returncode:  # nosec B603
+        raise StartError(f"`npm ci` in {FRONTEND} failed; what it said is above")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=60).is_success
+    except httpx.TransportError:
+        return False
+
+
+def run(settings: Settings, port: int, web_port: int) -> int:
+    """Run all of it until Ctrl-C, SIGTERM, or the end of one of them; return the exit code. Raises StartError."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not node or not npm:
+        raise StartError("The frontend needs Node 20.9 or newer (nodejs.org). `uv run main.py` runs the API without it")
+    if settings.environment != "development":
+        raise StartError(f"ENVIRONMENT: is {settings.environment}, and `dev` is for development")
+    _install(npm)
+    web, api = f"http://localhost:{web_port}", f"http://localhost:{port}"
+    ended: list[_Program] = []
+    one_ended = threading.Event()
+    programs: list[_Program] = []
+
+    def start(name: str, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+        def watch() -> None:
+            program.wait()
+            ended.append(program)
+            one_ended.set()
+
+        program = _Program(name, command, folder, environment)
+        programs.append(program)
+        threading.Thread(target=watch, daemon=True).start()
+
+    with database_url(settings) as url:
+        environment = {"BETTER_AUTH_URL": web, "API_URL": api, "DATABASE_URL": url, "NEXT_TELEMETRY_DISABLED": "1"}
+        if settings.better_auth_secret:
+            environment["BETTER_AUTH_SECRET"] = settings.better_auth_secret.get_secret_value()
+        try:
+            next_js = str(FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next")
+            start(
+                "web", [node, next_js, "dev", "--hostname", "localhost", "--port", str(web_port)], FRONTEND, environment
+            )
+            # The API fetches the key set when it starts.
+            while not one_ended.wait(0.2) and not _answers(f"{web}/api/auth/jwks"):
+                pass
+            command = [sys.executable, "main.py", "--reload", "--port", str(port)]
+            start("api", command, ROOT, {"BETTER_AUTH_URL": web, "CORS_ORIGINS": web})
+            while not one_ended.wait(0.2) and not _answers(f"{api}/ready"):
+                pass
+            if not one_ended.is_set():
+                print(f"Better Tasks   {web}\n  its API      {api}/docs\n  to end all   Ctrl-C", flush=True)
+            one_ended.wait()
+        except (KeyboardInterrupt, SystemExit):
+            return 0
+        finally:
+            for program in reversed(programs):
+                program.end()
+    print(f"{ended[0].name} has ended, and so all of it has; what it said is above.", file=sys.stderr)
+    return 1

@@ -1,0 +1,5 @@
+import { SignIn } from "@/components/SignIn";
+
+export default function Page() {
+  return <SignIn />;
+}

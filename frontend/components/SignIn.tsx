@@ -1,0 +1,74 @@
+"use client";
+
+import { useRouter } from "next/navigation";
+import { type FormEvent, useState } from "react";
+
+import { authClient } from "@/lib/auth-client";
+
+export function SignIn() {
+  const router = useRouter();
+  const [isNew, setIsNew] = useState(false);
+  const [problem, setProblem] = useState("");
+  const [busy, setBusy] = useState(false);
+
+  async function submit(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    const text = (name: string) => String(form.get(name));
+    const person = { email: text("email"), password: text("password") };
+    setBusy(true);
+    setProblem("");
+    const { error } = isNew
+      ? await authClient.signUp.email({ ...person, name: text("name") })
+      : await authClient.signIn.email(person);
+    if (error) {
+      setProblem(error.message || "The server cannot be reached. Try again in a moment.");
+      setBusy(false);
+    } else {
+      router.replace("/");
+      router.refresh();
+    }
+  }
+
+  return (
+    <main className="sign-in">
+      <h1>Better Tasks</h1>
+      <p>Your tasks, and nobody else's.</p>
+      {/* Until the page's program is there, a form sent by the browser itself must not put a password into the URL. */}
+      <form className="card" method="post" onSubmit={submit}>
+        <h2>{isNew ? "Create an account" : "Sign in"}</h2>
+        {isNew && (
+          <label>
+            Name
+            <input name="name" autoComplete="name" required />
+          </label>
+        )}
+        <label>
+          E-mail
+          <input name="email" type="email" autoComplete="email" required />
+        </label>
+        <label>
+          Password
+          <input
+            name="password"
+            type="password"
+            autoComplete={isNew ? "new-password" : "current-password"}
+            minLength={8}
+            required
+          />
+        </label>
+        {problem && (
+          <p className="notice" role="alert">
+            {problem}
+          </p>
+        )}
+        <button className="primary" type="submit" disabled={busy}>
+          {isNew ? "Sign up" : "Sign in"}
+        </button>
+        <button className="link" type="button" onClick={() => setIsNew(!isNew)}>
+          {isNew ? "I have an account" : "I am new here"}
+        </button>
+      </form>
+    </main>
+  );
+}

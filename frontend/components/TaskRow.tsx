@@ -1,0 +1,124 @@
+"use client";
+
+import { type FormEvent, type KeyboardEvent, useEffect, useRef, useState } from "react";
+
+import { ApiError, type Task, type TaskChanges } from "@/lib/api";
+import { readable } from "@/lib/dates";
+import { useChange, useLookUp, useRemove } from "@/lib/tasks";
+
+import { Notice } from "./Notice";
+import { readFields, ruleInWords, TaskFields } from "./TaskFields";
+
+const isConflict = (error: Error | null) => error instanceof ApiError && error.code === "PRECONDITION_FAILED";
+
+export function TaskRow({ task, colors }: { task: Task; colors: Map<string, string | null> }) {
+  const change = useChange();
+  const remove = useRemove();
+  const lookUp = useLookUp();
+  const [editing, setEditing] = useState(false);
+  const titleButton = useRef<HTMLButtonElement>(null);
+  const theirs = isConflict(change.error) ? lookUp.data : undefined;
+
+  // Who has finished editing goes on where they began.
+  const wasEditing = useRef(false);
+  useEffect(() => {
+    if (wasEditing.current && !editing) titleButton.current?.focus();
+    wasEditing.current = editing;
+  }, [editing]);
+
+  function make(seen: Task, body: TaskChanges, onSuccess?: () => void) {
+    lookUp.reset();
+    change.mutate(
+      { task: seen, body },
+      { ...(onSuccess && { onSuccess }), onError: (error) => isConflict(error) && lookUp.mutate(task.id) },
+    );
+  }
+
+  function close() {
+    setEditing(false);
+    change.reset();
+  }
+
+  function save(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    make(task, readFields(event.currentTarget), close);
+  }
+
+  const completed = task.status === "completed";
+  const mine = change.variables;
+  return (
+    <li className={completed ? "card task completed" : "card task"}>
+      {editing ? (
+        <form onSubmit={save} onKeyDown={(event: KeyboardEvent) => event.key === "Escape" && close()}>
+          {/* biome-ignore lint/a11y/noAutofocus: who asked to edit goes on there */}
+          <input name="title" aria-label="Title" defaultValue={task.title} maxLength={200} required autoFocus />
+          <TaskFields task={task} />
+          <div className="line">
+            <button className="primary" type="submit" disabled={change.isPending}>
+              Save
+            </button>
+            <button type="button" onClick={close}>
+              Cancel
+            </button>
+          </div>
+        </form>
+      ) : (
+        <div className="line">
+          <input
+            type="checkbox"
+            aria-label={`${task.title} is completed`}
+            checked={completed}
+            disabled={change.isPending}
+            onChange={() => make(task, { status: completed ? "pending" : "completed" })}
+          />
+          <div className="what">
+            <button ref={titleButton} className="title" type="button" title="Edit" onClick={() => setEditing(true)}>
+              {task.title}
+            </button>
+            {task.description && <p>{task.description}</p>}
+            <p className="facts">
+              {task.priority !== "medium" && (
+                <span className={`priority ${task.priority}`}>{task.priority} priority</span>
+              )}
+              {task.status === "in_progress" && <span>in progress</span>}
+              {task.due_date && <time dateTime={task.due_date}>due {readable(task.due_date)}</time>}
+              {task.recurrence_rule && <span>repeats {ruleInWords(task.recurrence_rule)}</span>}
+              {task.tags.map((name) => (
+                <span key={name} className="tag" style={{ "--color": colors.get(name) ?? undefined } as object}>
+                  {name}
+                </span>
+              ))}
+            </p>
+          </div>
+          <button
+            className="quiet"
+            type="button"
+            aria-label={`Delete ${task.title}`}
+            disabled={remove.isPending}
+            onClick={() => remove.mutate(task)}
+          >
+            Delete
+          </button>
+        </div>
+      )}
+      {theirs && mine && (
+        <div className="notice" role="alert">
+          <span>
+            This task was changed meanwhile: it is now “{theirs.title}”
+            {theirs.status !== mine.task.status && `, ${theirs.status.replace("_", " ")}`}. Which one shall it be?
+          </span>
+          <button type="button" onClick={close}>
+            Theirs
+          </button>
+          <button type="button" onClick={() => make(theirs, mine.body, close)}>
+            Mine
+          </button>
+        </div>
+      )}
+      {change.error && mine && !theirs && !lookUp.isPending && (
+        <Notice error={lookUp.error ?? change.error} retry={() => make(task, mine.body)} />
+      )}
+      {remove.error && <Notice error={remove.error} retry={() => remove.mutate(task)} />}
+    </li>
+  );
+}

@@ -1,0 +1,82 @@
+"use client";
+
+import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { useRouter } from "next/navigation";
+import { useEffect, useRef, useState } from "react";
+
+import { type Api, createApi, type Filters } from "@/lib/api";
+import { authClient } from "@/lib/auth-client";
+import { ApiProvider } from "@/lib/tasks";
+import { forgetToken, SignedOutError } from "@/lib/token";
+
+import { FilterBar } from "./FilterBar";
+import { NewTask } from "./NewTask";
+import { TaskList } from "./TaskList";
+
+/** The page of one person's tasks. */
+export function TasksPage({ name, apiUrl }: { name: string; apiUrl: string }) {
+  const router = useRouter();
+  const [api] = useState<Api>(() => createApi(apiUrl));
+  const [queries] = useState(() => {
+    const onError = (error: Error) => error instanceof SignedOutError && leave();
+    return new QueryClient({
+      queryCache: new QueryCache({ onError }),
+      mutationCache: new MutationCache({ onError }),
+      // Whether the browser believes it is online says little: ask, and say what came of it.
+      defaultOptions: {
+        queries: { networkMode: "always", retry: false, staleTime: 10_000 },
+        mutations: { networkMode: "always", retry: false },
+      },
+    });
+  });
+  const [filters, setFilters] = useState<Filters>({});
+  const title = useRef<HTMLInputElement>(null);
+  const search = useRef<HTMLInputElement>(null);
+
+  function leave() {
+    forgetToken();
+    router.replace("/sign-in");
+    router.refresh();
+  }
+
+  async function signOut() {
+    await authClient.signOut();
+    leave();
+  }
+
+  useEffect(() => {
+    function onKey(event: KeyboardEvent) {
+      const target = event.target as HTMLElement;
+      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, dialog")) return;
+      const field = { n: title, "/": search }[event.key];
+      if (field) {
+        event.preventDefault();
+        field.current?.focus();
+      }
+    }
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, []);
+
+  return (
+    <QueryClientProvider client={queries}>
+      <ApiProvider value={api}>
+        <header>
+          <h1>Better Tasks</h1>
+          <span className="who">{name}</span>
+          <button type="button" onClick={signOut}>
+            Sign out
+          </button>
+        </header>
+        <main>
+          <NewTask titleField={title} />
+          <FilterBar filters={filters} setFilters={setFilters} searchField={search} />
+          <TaskList filters={filters} />
+        </main>
+        <footer>
+          <kbd>n</kbd> new task <kbd>/</kbd> search <kbd>Esc</kbd> cancel
+        </footer>
+      </ApiProvider>
+    </QueryClientProvider>
+  );
+}

@@ -1,0 +1,111 @@
+import createClient from "openapi-fetch";
+
+import type { components, paths } from "./schema";
+import { accessToken, forgetToken, SignedOutError } from "./token";
+
+export type Task = components["schemas"]["Task"];
+export type NewTask = components["schemas"]["TaskCreate"];
+export type TaskChanges = components["schemas"]["TaskUpdate"];
+export type Tag = components["schemas"]["ListedTag"];
+export type Filters = Omit<NonNullable<paths["/api/tasks"]["get"]["parameters"]["query"]>, "cursor" | "limit">;
+
+const PAGE_SIZE = 50;
+
+/** What went wrong, as a sentence for people and, if the API answered, with the code to decide by. */
+export class ApiError extends Error {
+  readonly code: string | undefined;
+
+  constructor(message: string, code?: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Send a request with the access token; if it is refused as expired or unknown, once more with a new one. */
+async function fetchWithToken(request: Request): Promise<Response> {
+  const send = async (attempt: Request): Promise<Response> => {
+    attempt.headers.set("Authorization", `Bearer ${await accessToken()}`);
+    return fetch(attempt);
+  };
+  const again = request.clone();
+  const response = await send(request);
+  if (response.status !== 401) return response;
+  forgetToken();
+  return send(again);
+}
+
+interface Answer<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
+}
+
+/** Return an answer with what it holds, or throw the one kind of error that the app shows. */
+async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; response: Response }> {
+  let answer: Answer<T>;
+  try {
+    answer = await asked;
+  } catch (error) {
+    if (error instanceof SignedOutError) throw error;
+    throw new ApiError(
+      navigator.onLine
+        ? "The server cannot be reached."
+        : "You are offline. Nothing is lost: try again when you are back.",
+    );
+  }
+  const { data, error, response } = answer;
+  if (response.ok) return { data: data as T, response };
+  if (response.status === 401) throw new SignedOutError();
+  const problem = error as Partial<components["schemas"]["ProblemDetails"]> | undefined;
+  throw new ApiError(problem?.detail ?? `The server answered ${response.status}.`, problem?.code);
+}
+
+const ifMatch = (task: Task) => ({ "If-Match": `"${task.version}"` });
+
+/** Return the API at a URL, as the functions that the app needs. Each throws ApiError or SignedOutError. */
+export function createApi(baseUrl: string) {
+  const client = createClient<paths>({ baseUrl, fetch: fetchWithToken });
+  return {
+    /** A page of tasks, and the cursor of the next one. */
+    async list(filters: Filters, cursor: string | undefined) {
+      const query = { ...filters, limit: PAGE_SIZE, ...(cursor ? { cursor } : {}) };
+      const { data, response } = await checked(client.GET("/api/tasks", { params: { query } }));
+      const next = response.headers.get("Link")?.match(/<[^>]*\?([^>]*)>; rel="next"/)?.[1];
+      return { tasks: data, next: next ? (new URLSearchParams(next).get("cursor") ?? undefined) : undefined };
+    },
+
+    async get(id: string): Promise<Task> {
+      return (await checked(client.GET("/api/tasks/{id}", { params: { path: { id } } }))).data;
+    },
+
+    /** Make a task; with the same key a second time, none. */
+    async add(body: NewTask, key: string): Promise<Task> {
+      return (await checked(client.POST("/api/tasks", { params: { header: { "Idempotency-Key": key } }, body }))).data;
+    },
+
+    /** Change a task if it is still the version that was seen; else the error's code is PRECONDITION_FAILED. */
+    async change(task: Task, body: TaskChanges): Promise<Task> {
+      const params = { path: { id: task.id }, header: ifMatch(task) };
+      return (await checked(client.PATCH("/api/tasks/{id}", { params, body }))).data;
+    },
+
+    async remove(task: Task): Promise<void> {
+      await checked(client.DELETE("/api/tasks/{id}", { params: { path: { id: task.id }, header: ifMatch(task) } }));
+    },
+
+    async removeCompleted(): Promise<number> {
+      const params = { query: { status: ["completed" as const] } };
+      return (await checked(client.DELETE("/api/tasks", { params }))).data.deleted;
+    },
+
+    async tags(): Promise<Tag[]> {
+      return (await checked(client.GET("/api/tags"))).data;
+    },
+
+    async color(name: string, color: string): Promise<void> {
+      await checked(client.PUT("/api/tags/{name}", { params: { path: { name } }, body: { color } }));
+    },
+  };
+}
+
+export type Api = ReturnType<typeof createApi>;

@@ -1,0 +1,18 @@
+const two = (number: number) => String(Math.abs(number)).padStart(2, "0");
+
+/** A moment as an `<input type="datetime-local">` has it: in the browser's own time, to the minute. */
+export function toLocal(moment: string): string {
+  const date = new Date(moment);
+  const day = `${String(date.getFullYear()).padStart(4, "0")}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day}T${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+/** The moment that such a field says, with the browser's offset from UTC, in whose time a recurrence rule is read. */
+export function fromLocal(local: string): string {
+  const east = -new Date(local).getTimezoneOffset();
+  return `${local}:00${east < 0 ? "-" : "+"}${two(Math.trunc(east / 60))}:${two(east % 60)}`;
+}
+
+export function readable(moment: string): string {
+  return new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}

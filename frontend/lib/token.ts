@@ -1,0 +1,41 @@
+import { authClient } from "./auth-client";
+
+/** The session is over: only signing in again helps. */
+export class SignedOutError extends Error {}
+
+interface Held {
+  token: string;
+  renewAt: number; // of performance.now(): the wall clock of a browser can be wrong by hours
+}
+
+// In memory only: what is in localStorage, any script of this origin can read, today and next week.
+let held: Held | undefined;
+let coming: Promise<Held> | undefined;
+
+async function fetchToken(): Promise<Held> {
+  const askedAt = performance.now();
+  const { data, error } = await authClient.token();
+  if (error?.status === 401) throw new SignedOutError();
+  if (!data) throw new TypeError(error?.message ?? "Better Auth did not answer");
+  const payload = data.token.split(".")[1] ?? "";
+  const { iat, exp } = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))) as {
+    iat: number;
+    exp: number;
+  };
+  return { token: data.token, renewAt: askedAt + (exp - iat) * 1000 * 0.75 };
+}
+
+/** Return an access token that will live for a while yet; however many ask at once, one is fetched. */
+export async function accessToken(): Promise<string> {
+  if (!held || performance.now() > held.renewAt) {
+    coming ??= fetchToken().finally(() => {
+      coming = undefined;
+    });
+    held = await coming;
+  }
+  return held.token;
+}
+
+export function forgetToken(): void {
+  held = undefined;
+}

@@ -1,0 +1,83 @@
+"""`main.py dev`: one command for the database, the API and the frontend."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.project import Copy, answers, free_port, wait_until
+
+NPM_NEEDS = ("npm_", "node_", "http_proxy", "https_proxy", "no_proxy")
+
+
+@pytest.fixture
+def with_node(copy: Copy) -> Copy:
+    if not shutil.which("npm"):
+        pytest.skip("Node is not installed")
+    # How this machine's npm reaches its packages is no setting of ours.
+    copy.environment |= {name: value for name, value in os.environ.items() if name.lower().startswith(NPM_NEEDS)}
+    return copy
+
+
+def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(with_node: Copy) -> None:
+    port, web_port = free_port(), free_port()
+    url, web = f"http://localhost:{port}", f"http://localhost:{web_port}"
+    process = with_node.start("main.py", "dev", "--port", str(port), "--web-port", str(web_port))
+    try:
+        wait_until(lambda: answers(url) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        with httpx.Client(base_url=web, headers={"Origin": web}, timeout=60) as person:
+            account = {"name": "Ann", "email": "ann@example.test", "password": "correct horse battery"}
+            person.post("/api/auth/sign-up/email", json=account).raise_for_status()
+            assert "Ann" in person.get("/").text
+            token = person.get("/api/auth/token").json()["token"]
+        me = httpx.get(f"{url}/api/me", headers={"Authorization": f"Bearer {token}"})
+        assert me.json()["email"] == "ann@example.test"
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) > 2
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 0, (out, err)
+    assert "Traceback" not in out + err
+    lines = out.splitlines()
+    assert f"Better Tasks   {web}" in lines
+    for name in ("api", "web"):
+        assert [line for line in lines if line.startswith(f"{name} | ")]
+    wait_until(lambda: not psutil.wait_procs(started, timeout=0)[1])
+    assert with_node.postgres_processes() == []
+
+
+def test_when_one_of_them_ends_so_does_all_of_it(with_node: Copy) -> None:
+    port, web_port = free_port(), free_port()
+    process = with_node.start("main.py", "dev", "--port", str(port), "--web-port", str(web_port))
+    wait_until(lambda: answers(f"http://localhost:{port}") or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    [server, *_] = [each for each in psutil.Process(process.pid).children() if "next" in " ".join(each.cmdline())]
+    server.kill()
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "web has ended, and so all of it has" in err
+    assert with_node.postgres_processes() == []
+
+
+def test_without_node_it_says_so(copy: Copy, tmp_path: Path) -> None:
+    run = copy.run("main.py", "dev", PATH=str(tmp_path))
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        "The frontend needs Node 20.9 or newer (nodejs.org). `uv run main.py` runs the API without it\n"
+    )
+
+
+def test_it_is_for_development(copy: Copy) -> None:
+    if not shutil.which("npm"):
+        pytest.skip("Node is not installed")
+    run = copy.run(
+        "main.py", "dev", ENVIRONMENT="production", DATABASE_URL="postgresql://x/y", BETTER_AUTH_SECRET="x" * 32
+    )
+    assert run.returncode == 1
+    assert "`dev` is for development" in run.stderr

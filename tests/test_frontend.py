@@ -1,0 +1,477 @@
+"""The frontend in a real browser: two people, their tasks, and what goes wrong on the way."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from backend import database
+from tests.conftest import SECRET, serving, settings, throwaway_database
+from tests.project import free_port, installed, wait_until
+
+PASSWORD = "correct horse battery"
+ADDRESSES = count(1)
+MODES = {"key set": "", "secret": "secret"}
+CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# A run with this set makes the pictures of the documentation.
+PICTURES = Path("docs/images") if os.environ.get("PICTURES") else None
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+# Cold, the first page of a server on a busy machine takes seconds.
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def frontend(root: Path) -> Path:
+    """The folder of the frontend, with its packages installed and itself built."""
+    folder = installed(root / "frontend")
+    environment = {**os.environ, "BETTER_AUTH_SECRET": SECRET, "NEXT_TELEMETRY_DISABLED": "1"}
+    built = subprocess.run(["npm", "run", "build"], cwd=folder, env=environment, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Site:
+    """The app, its API, which can be stopped and started, and a browser."""
+
+    url: str
+    api_url: str
+    start_api: Callable[[], Any]
+    frontend: Path
+    browser: Browser
+    database_url: str
+
+    @contextmanager
+    def person(self, **options: Any) -> Iterator[Page]:
+        """Yield the page of tasks of somebody who has just signed up, in a browser of their own."""
+        context = self.browser.new_context(locale="en-GB", timezone_id="Europe/Berlin", **options)
+        # Not by the form: Better Auth lets three sign up in ten seconds from one address, so each has one.
+        headers = {"Origin": self.url, "X-Forwarded-For": f"203.0.113.{next(ADDRESSES)}"}
+        account = {"name": "Ann", "email": f"{uuid.uuid4().hex}@example.test", "password": PASSWORD}
+        answer = context.request.post(f"{self.url}/api/auth/sign-up/email", data=account, headers=headers)
+        assert answer.ok, answer.text()
+        page = context.new_page()
+        page.goto(self.url)
+        expect(page.get_by_text("Nothing to do")).to_be_visible()
+        yield page
+        context.close()
+
+    @contextmanager
+    def newcomer(self, name: str) -> Iterator[Page]:
+        """Sign somebody up by the form, and yield their page of tasks."""
+        context = self.browser.new_context()
+        page = context.new_page()
+        page.goto(self.url)
+        page.get_by_role("button", name="I am new here").click()
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("E-mail").fill(f"{name}@example.test")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign up").click()
+        expect(page.get_by_text("Nothing to do")).to_be_visible()
+        yield page
+        context.close()
+
+
+@contextmanager
+def running(frontend: Path, chromium: Browser, postgres: str, signing: str) -> Iterator[Site]:
+    port, api_port = free_port(), free_port()
+    url = f"http://localhost:{port}"
+    with ExitStack() as stack:
+        database_url = stack.enter_context(throwaway_database(postgres))
+        environment = {
+            **os.environ,
+            "BETTER_AUTH_URL": url,
+            "BETTER_AUTH_SECRET": SECRET,
+            "DATABASE_URL": database_url,
+            "API_URL": f"http://127.0.0.1:{api_port}",
+            "JWT_SIGNING": signing,
+        }
+        command = ["node", "node_modules/next/dist/bin/next", "start", "--hostname", "localhost", "--port", str(port)]
+        server = subprocess.Popen(command, cwd=frontend, env=environment, stdout=subprocess.DEVNULL)
+        stack.callback(server.wait)
+        stack.callback(server.terminate)
+        wait_until(lambda: answers(f"{url}/sign-in") or server.poll() is not None)
+        assert server.poll() is None
+        # As docs/better-auth.md says: the one or the other, and never both.
+        own = {"better_auth_url": url, "better_auth_secret": None}
+        if signing:
+            own = {"jwt_issuer": url, "better_auth_secret": SECRET}
+        configuration = settings(database_url=database_url, cors_origins=url, db_wait_seconds=1, **own)
+        yield Site(
+            url, environment["API_URL"], lambda: serving(configuration, api_port), frontend, chromium, database_url
+        )
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def stopped_site(frontend: Path, chromium: Browser, postgres: str) -> Iterator[Site]:
+    with running(frontend, chromium, postgres, MODES["key set"]) as site:
+        yield site
+
+
+@pytest.fixture
+def site(stopped_site: Site) -> Iterator[Site]:
+    with stopped_site.start_api():
+        yield stopped_site
+
+
+def add(page: Page, title: str) -> None:
+    page.get_by_label("New task").fill(title)
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(task(page, title)).to_be_visible()
+
+
+def task(page: Page, title: str) -> Any:
+    return page.get_by_role("listitem").filter(has=page.get_by_role("button", name=title, exact=True))
+
+
+def done(page: Page, title: str) -> Any:
+    return page.get_by_label(f"{title} is completed")
+
+
+def api_of(page: Page, site: Site) -> httpx.Client:
+    """The API, as another program of the same person uses it."""
+    token = page.evaluate("fetch('/api/auth/token').then(answer => answer.json())")["token"]
+    return httpx.Client(base_url=site.api_url, headers={"Authorization": f"Bearer {token}"})
+
+
+def picture(page: Page, name: str) -> None:
+    if PICTURES:
+        page.mouse.move(0, 0)
+        page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def assert_accessible(page: Page, site: Site) -> None:
+    page.add_script_tag(path=site.frontend / "node_modules" / "axe-core" / "axe.min.js")
+    found = page.evaluate("axe.run().then(results => results.violations)")
+    serious = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert serious == [], json.dumps([(each["id"], [node["html"] for node in each["nodes"]]) for each in serious])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_two_people_each_have_their_own_tasks(frontend: Path, chromium: Browser, postgres: str, mode: str) -> None:
+    with (
+        running(frontend, chromium, postgres, MODES[mode]) as site,
+        site.start_api(),
+        site.newcomer("Ann") as ann,
+        site.newcomer("Bob") as bob,
+    ):
+        for page, name in ((ann, "Ann"), (bob, "Bob")):
+            add(page, f"{name}'s first")
+            add(page, f"{name}'s second")
+            done(page, f"{name}'s first").click()
+            expect(done(page, f"{name}'s first")).to_be_checked()
+        for page, name, other in ((ann, "Ann", "Bob"), (bob, "Bob", "Ann")):
+            page.reload()
+            expect(done(page, f"{name}'s first")).to_be_checked()
+            expect(done(page, f"{name}'s second")).not_to_be_checked()
+            expect(page.get_by_text(other)).to_have_count(0)
+        with api_of(ann, site) as api:
+            assert api.get("/api/me").json()["name"] == "Ann"
+            algorithm = httpx.get(f"{site.url}/api/auth/jwks").json()["keys"][0]["alg"] if mode == "key set" else ""
+            assert algorithm == ("EdDSA" if mode == "key set" else "")
+
+
+def test_a_token_is_kept_in_memory_renewed_before_it_expires_and_once_when_it_is_refused(site: Site) -> None:
+    with site.person() as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/auth/token" in request.url else None)
+        page.clock.install()
+        add(page, "With the first token")
+        assert len(asked) == 0  # it has one since the list was shown
+        page.clock.fast_forward("12:00")
+        add(page, "With the second, though the first lives for three minutes yet")
+        assert len(asked) == 1
+
+        def refuse(route: Route) -> None:
+            route.continue_(headers={**route.request.headers, "authorization": "Bearer expired"})
+
+        page.route("**/api/tasks", refuse, times=1)
+        add(page, "With the third, after a 401")
+        assert len(asked) == 2
+        storage = page.evaluate("JSON.stringify([localStorage, sessionStorage])")
+        assert "eyJ" not in storage
+
+
+def test_who_signs_out_is_out_and_can_come_back(site: Site) -> None:
+    with site.person() as page:
+        add(page, "Private")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        assert page.evaluate("fetch('/api/auth/token').then(answer => answer.status)") == 401
+        page.goto(site.url)
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        expect(page.get_by_text("Private")).to_have_count(0)
+
+
+def test_a_session_that_ends_elsewhere_leads_to_the_sign_in_page(site: Site) -> None:
+    with site.person() as page:
+        page.context.clear_cookies()
+        page.clock.install()
+        page.clock.fast_forward("12:00")
+        page.get_by_label("New task").fill("Too late")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_wrong_password_is_told_in_a_sentence(site: Site) -> None:
+    with site.person() as page:
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("E-mail").fill("nobody@example.test")
+        page.get_by_label("Password").fill("wrong horse battery")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert").filter(has_text="Invalid email or password")).to_be_visible()
+
+
+def test_an_api_that_stops_under_an_open_page_is_told_of_and_when_it_is_back_the_task_is_made_once(
+    stopped_site: Site,
+) -> None:
+    with ExitStack() as stack:
+        with stopped_site.start_api():
+            page = stack.enter_context(stopped_site.person())
+            add(page, "Before")
+        page.get_by_label("New task").fill("Meanwhile")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_role("alert").filter(has_text="The server cannot be reached.")).to_be_visible()
+        with stopped_site.start_api():
+            page.get_by_role("button", name="Try again").click()
+            expect(page.locator(".title")).to_have_text(["Meanwhile", "Before"])
+
+
+def test_an_answer_that_got_lost_makes_no_second_task(site: Site) -> None:
+    with site.person() as page:
+
+        def lose(route: Route) -> None:
+            route.fetch()
+            route.abort()
+
+        page.route("**/api/tasks", lose, times=1)
+        page.get_by_label("New task").fill("Once")
+        page.get_by_role("button", name="Add", exact=True).click()
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_label("New task")).to_have_value("")
+        page.reload()
+        expect(page.locator(".title")).to_have_text(["Once"])
+
+
+def test_a_change_that_is_refused_is_shown_at_once_and_taken_back(site: Site) -> None:
+    with site.person() as page:
+        add(page, "Refused")
+        page.route("**/api/tasks/*", lambda route: route.abort())
+        done(page, "Refused").click()
+        expect(page.get_by_role("alert").filter(has_text="cannot be reached")).to_be_visible()
+        expect(done(page, "Refused")).not_to_be_checked()
+        picture(page, "app-unreachable")
+        page.unroute("**/api/tasks/*")
+        page.get_by_role("button", name="Try again").click()
+        expect(done(page, "Refused")).to_be_checked()
+
+
+def test_a_database_that_does_not_answer_is_told_of_in_the_api_s_own_sentence(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "PREFIX", database.PREFIX.replace("10s", "500ms"))
+    with site.person() as page:
+        add(page, "There")
+        connection = psycopg2.connect(site.database_url)
+        connection.cursor().execute("LOCK TABLE task")
+        page.reload()
+        expect(page.get_by_role("alert").filter(has_text="The database does not answer.")).to_be_visible()
+        connection.close()
+        page.get_by_role("button", name="Try again").click()
+        expect(task(page, "There")).to_be_visible()
+
+
+@pytest.mark.parametrize("choice", ["Mine", "Theirs"])
+def test_of_two_changes_at_once_a_person_chooses(site: Site, choice: str) -> None:
+    with site.person() as page:
+        add(page, "Draft")
+        page.get_by_role("button", name="Draft", exact=True).click()
+        with api_of(page, site) as other:
+            [seen] = other.get("/api/tasks").json()
+            other.patch(f"/api/tasks/{seen['id']}", json={"title": "Written elsewhere", "priority": "high"})
+            page.get_by_label("Title").fill("Written here")
+            page.get_by_role("button", name="Save").click()
+            expect(page.get_by_text("it is now “Written elsewhere”")).to_be_visible()
+            assert_accessible(page, site)
+            picture(page, "app-conflict") if choice == "Mine" else None
+            page.get_by_role("button", name=choice).click()
+            title = {"Mine": "Written here", "Theirs": "Written elsewhere"}[choice]
+            expect(task(page, title)).to_be_visible()
+            expect(page.get_by_role("alert").filter(has_text="changed meanwhile")).to_have_count(0)
+            [now] = other.get("/api/tasks").json()
+            assert now["title"] == title
+
+
+def test_all_that_a_task_has_can_be_said_and_changed(site: Site) -> None:
+    with site.person() as page:
+        page.get_by_role("button", name="More", exact=True).click()
+        page.get_by_label("New task").fill("Pay the rent")
+        page.get_by_label("Description").fill("To the new account")
+        page.get_by_label("Priority").nth(0).select_option("high")
+        page.get_by_label("Due").fill("2030-01-14T09:00")
+        page.get_by_label("Repeats").select_option("every week")
+        page.get_by_label("Tags, with commas").fill("money, home, money")
+        page.get_by_role("button", name="Add", exact=True).click()
+        row = task(page, "Pay the rent")
+        for text in (
+            "To the new account",
+            "high priority",
+            "14 Jan 2030, 09:00",
+            "repeats every week",
+            "money",
+            "home",
+        ):
+            expect(row).to_contain_text(text)
+        page.get_by_label("Colour of money").fill("#3366ff")
+        with api_of(page, site) as api:
+            [made] = api.get("/api/tasks").json()
+            assert made["due_date"] == "2030-01-14T08:00:00+00:00"
+            assert made["tags"] == ["money", "home"]
+            wait_until(lambda: {"name": "money", "color": "#3366ff", "tasks": 1} in api.get("/api/tags").json())
+        done(page, "Pay the rent").first.click()
+        expect(task(page, "Pay the rent")).to_have_count(2)
+        expect(page.get_by_text("21 Jan 2030, 09:00")).to_be_visible()
+
+
+def test_tasks_are_found_filtered_sorted_and_completed_ones_deleted(site: Site) -> None:
+    with site.person() as page:
+        with api_of(page, site) as api:
+            tasks: dict[str, dict[str, object]] = {
+                "Buy milk": {"priority": "low", "tags": ["shop"], "due_date": "2030-01-01T00:00:00Z"},
+                "Weed": {"priority": "high", "tags": ["garden"]},
+                "Done": {"status": "completed"},
+            }
+            for title, values in tasks.items():
+                api.post("/api/tasks", json={"title": title, **values}).raise_for_status()
+        page.reload()
+        titles = page.locator(".title")
+        expect(titles).to_have_text(["Done", "Weed", "Buy milk"])
+        page.get_by_label("Sort").select_option("by due date")
+        expect(titles).to_have_text(["Buy milk", re.compile("Weed|Done"), re.compile("Weed|Done")])
+        page.get_by_label("Sort").select_option("newest first")
+        page.get_by_label("Status").select_option("completed")
+        expect(titles).to_have_text(["Done"])
+        page.get_by_label("Status").select_option("any status")
+        page.get_by_label("Priority", exact=True).select_option("high")
+        expect(titles).to_have_text(["Weed"])
+        page.get_by_label("Priority", exact=True).select_option("any priority")
+        page.get_by_role("button", name="garden 1").click()
+        expect(titles).to_have_text(["Weed"])
+        page.get_by_label("Search").fill("milk")
+        expect(page.get_by_text("No task is like that.")).to_be_visible()
+        page.get_by_role("button", name="garden 1").click()
+        expect(titles).to_have_text(["Buy milk"])
+        page.get_by_label("Search").fill("")
+        page.get_by_role("button", name="Delete completed").click()
+        page.get_by_role("button", name="Keep them").click()
+        expect(titles).to_have_count(3)
+        page.get_by_role("button", name="Delete completed").click()
+        page.get_by_role("button", name="Delete", exact=True).click()
+        expect(titles).to_have_text(["Weed", "Buy milk"])
+        page.get_by_label("Delete Weed").click()
+        expect(titles).to_have_text(["Buy milk"])
+
+
+def test_a_long_list_goes_on_as_it_is_scrolled(site: Site) -> None:
+    with site.person() as page:
+        with api_of(page, site) as api:
+            for number in range(130):
+                api.post("/api/tasks", json={"title": f"Task {number}"}).raise_for_status()
+        page.reload()
+        expect(page.locator(".title")).to_have_count(50)
+        while page.locator(".title").count() < 130:
+            page.mouse.wheel(0, 5000)
+        assert page.locator(".title").all_inner_texts() == [f"Task {number}" for number in reversed(range(130))]
+        expect(page.get_by_role("button", name="More tasks")).to_have_count(0)
+
+
+def test_everything_can_be_done_with_the_keyboard(site: Site) -> None:
+    with site.person() as page:
+        keys = page.keyboard
+        page.locator("body").press("n")
+        keys.type("Typed")
+        keys.press("Enter")
+        expect(task(page, "Typed")).to_be_visible()
+        expect(page.get_by_label("New task")).to_be_focused()
+        done(page, "Typed").focus()
+        keys.press("Space")
+        expect(done(page, "Typed")).to_be_checked()
+        page.get_by_role("button", name="Typed", exact=True).focus()
+        keys.press("Enter")
+        expect(page.get_by_label("Title")).to_be_focused()
+        keys.press("Control+a")
+        keys.type("Typed again")
+        keys.press("Escape")
+        expect(page.get_by_role("button", name="Typed", exact=True)).to_be_focused()
+        keys.press("Enter")
+        keys.press("Control+a")
+        keys.type("Typed again")
+        keys.press("Enter")
+        expect(page.get_by_role("button", name="Typed again", exact=True)).to_be_focused()
+        keys.press("/")
+        expect(page.get_by_label("Search")).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_the_app_is_readable_and_accessible_on_every_screen(site: Site, device: str, scheme: str) -> None:
+    screen: dict[str, Any] = PHONE if device == "phone" else {"viewport": {"width": 900, "height": 760}}
+    with site.person(color_scheme=scheme, **screen) as page:
+        assert_accessible(page, site)
+        with api_of(page, site) as api:
+            for body in (
+                {"title": "Read the release notes", "status": "completed"},
+                {"title": "Weed the front garden", "tags": ["garden"], "priority": "low"},
+                {"title": "Pay the rent", "due_date": "2030-01-31T09:00:00+01:00", "recurrence_rule": "FREQ=MONTHLY"},
+                {"title": "Plan the summer", "description": "Ask everybody for their dates first.", "tags": ["family"]},
+                {"title": "Book the train", "priority": "high", "tags": ["family", "travel"], "status": "in_progress"},
+            ):
+                api.post("/api/tasks", json=body).raise_for_status()
+            for name, color in {"family": "#d9480f", "garden": "#2b8a3e", "travel": "#1971c2"}.items():
+                api.put(f"/api/tags/{name}", json={"color": color}).raise_for_status()
+        page.reload()
+        expect(page.locator(".title")).to_have_count(5)
+        expect(page.get_by_label("Colour of travel")).to_be_visible()
+        assert_accessible(page, site)
+        picture(page, f"app-{device}-{scheme}")
+        page.get_by_role("button", name="Plan the summer", exact=True).click()
+        page.get_by_role("button", name="More", exact=True).click()
+        assert_accessible(page, site)
+        width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1]
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        assert_accessible(page, site)
+        picture(page, f"sign-in-{scheme}") if device == "desktop" else None
