@@ -169,7 +169,7 @@ def api_of(page: Page, site: Site) -> httpx.Client:
 def picture(page: Page, name: str) -> None:
     if PICTURES:
         page.mouse.move(0, 0)
-        page.screenshot(path=PICTURES / f"{name}.png")
+        page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
 
 def assert_accessible(page: Page, site: Site) -> None:
@@ -313,6 +313,48 @@ def test_a_database_that_does_not_answer_is_told_of_in_the_api_s_own_sentence(
         expect(task(page, "There")).to_be_visible()
 
 
+def test_who_is_offline_is_told_so_and_loses_nothing(site: Site) -> None:
+    with site.person() as page:
+        page.context.set_offline(True)
+        page.get_by_label("New task").fill("Written in a tunnel")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_role("alert").filter(has_text="You are offline.")).to_be_visible()
+        page.context.set_offline(False)
+        page.get_by_role("button", name="Try again").click()
+        expect(task(page, "Written in a tunnel")).to_be_visible()
+
+
+def test_a_page_never_shows_the_tasks_of_whoever_signed_in_beside_it(site: Site) -> None:
+    with site.person() as page, site.person() as other:
+        add(other, "Of somebody else")
+        page.context.clear_cookies()  # as after signing out, and in again as the other, in another tab
+        page.context.add_cookies(other.context.cookies())  # type: ignore[arg-type]
+        page.clock.install()
+        page.clock.fast_forward("12:00")
+        page.get_by_label("New task").fill("For my own list")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(task(page, "Of somebody else")).to_be_visible()  # the other's whole page, at its beginning
+        expect(page.get_by_label("New task")).to_have_value("")
+        with api_of(other, site) as api:
+            assert [each["title"] for each in api.get("/api/tasks").json()] == ["Of somebody else"]
+
+
+def test_an_edit_changes_only_what_was_changed(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as api:
+        # With seconds, and at an offset that is not the browser's.
+        body = {"title": "Call", "due_date": "2030-01-14T09:00:30-08:00", "recurrence_rule": "FREQ=DAILY;COUNT=3"}
+        api.post("/api/tasks", json=body).raise_for_status()
+        [before] = api.get("/api/export").json()["tasks"]
+        page.reload()
+        page.get_by_role("button", name="Call", exact=True).click()
+        page.get_by_label("Status").nth(1).select_option("in progress")
+        page.get_by_role("button", name="Save").click()
+        expect(task(page, "Call")).to_contain_text("in progress")
+        [after] = api.get("/api/export").json()["tasks"]
+        changed = {name for name in before if before[name] != after[name]}
+        assert changed == {"status", "version", "updated_at"}
+
+
 @pytest.mark.parametrize("choice", ["Mine", "Theirs"])
 def test_of_two_changes_at_once_a_person_chooses(site: Site, choice: str) -> None:
     with site.person() as page:
@@ -328,6 +370,7 @@ def test_of_two_changes_at_once_a_person_chooses(site: Site, choice: str) -> Non
             picture(page, "app-conflict") if choice == "Mine" else None
             page.get_by_role("button", name=choice).click()
             title = {"Mine": "Written here", "Theirs": "Written elsewhere"}[choice]
+            expect(task(page, title)).to_contain_text("high priority")  # which only the other one has changed
             expect(task(page, title)).to_be_visible()
             expect(page.get_by_role("alert").filter(has_text="changed meanwhile")).to_have_count(0)
             [now] = other.get("/api/tasks").json()

@@ -8,5 +8,6 @@ export default async function Page() {
   const session = await auth.api.getSession({ headers: await headers() });
   if (!session) redirect("/sign-in");
   // Read here, and not as NEXT_PUBLIC_…, which would be fixed when the app is built.
-  return <TasksPage name={session.user.name} apiUrl={process.env.API_URL ?? "http://localhost:8000"} />;
+  const { id, name } = session.user;
+  return <TasksPage user={{ id, name }} apiUrl={process.env.API_URL ?? "http://localhost:8000"} />;
 }

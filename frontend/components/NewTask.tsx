@@ -2,6 +2,7 @@
 
 import { type FormEvent, type RefObject, useRef, useState } from "react";
 
+import type { NewTask as NewTaskBody } from "@/lib/api";
 import { useAdd } from "@/lib/tasks";
 
 import { Notice } from "./Notice";
@@ -18,9 +19,8 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
     event?.preventDefault();
     const element = form.current;
     if (!element || add.isPending) return;
-    const { title, ...fields } = readFields(element);
     add.mutate(
-      { body: open ? { title, ...fields } : { title }, key },
+      { body: readFields(element) as NewTaskBody, key },
       {
         onSuccess() {
           element.reset();

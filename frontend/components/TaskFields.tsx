@@ -1,4 +1,4 @@
-import type { Task } from "@/lib/api";
+import type { Task, TaskChanges } from "@/lib/api";
 import { fromLocal, toLocal } from "@/lib/dates";
 
 const RULES = {
@@ -22,6 +22,16 @@ export function TaskFields({ task }: { task?: Task }) {
         Description
         <textarea name="description" maxLength={1000} rows={2} defaultValue={task?.description ?? ""} />
       </label>
+      {task && (
+        <label>
+          Status
+          <select name="status" defaultValue={task.status}>
+            <option value="pending">pending</option>
+            <option value="in_progress">in progress</option>
+            <option value="completed">completed</option>
+          </select>
+        </label>
+      )}
       <label>
         Priority
         <select name="priority" defaultValue={task?.priority ?? "medium"}>
@@ -57,22 +67,25 @@ export function TaskFields({ task }: { task?: Task }) {
   );
 }
 
-/** What a form with these fields says. */
-export function readFields(form: HTMLFormElement) {
-  const data = new FormData(form);
-  const text = (name: string) => String(data.get(name) ?? "").trim();
-  return {
-    title: text("title"),
-    description: text("description") || null,
-    priority: text("priority") as Task["priority"],
-    due_date: text("due_date") ? fromLocal(text("due_date")) : null,
-    recurrence_rule: text("recurrence_rule") || null,
-    tags: [
-      ...new Set(
-        text("tags")
-          .split(",")
-          .map((name) => name.trim()),
-      ),
-    ].filter(Boolean),
-  };
+const READ: Record<string, (text: string) => unknown> = {
+  title: (text) => text,
+  description: (text) => text || null,
+  status: (text) => text,
+  priority: (text) => text,
+  due_date: (text) => (text ? fromLocal(text) : null),
+  recurrence_rule: (text) => text || null,
+  tags: (text) => [...new Set(text.split(",").map((name) => name.trim()))].filter(Boolean),
+};
+
+/** What a form says, by those of these fields that it has. */
+export function readFields(form: HTMLFormElement): TaskChanges {
+  const said = [...new FormData(form)].map(([name, text]) => [name, READ[name]?.(String(text).trim())]);
+  return Object.fromEntries(said);
+}
+
+/** What a form says now that it did not say before. */
+export function changedFields(form: HTMLFormElement, before: TaskChanges): TaskChanges {
+  const same = (name: string, value: unknown) =>
+    JSON.stringify(before[name as keyof TaskChanges]) === JSON.stringify(value);
+  return Object.fromEntries(Object.entries(readFields(form)).filter(([name, value]) => !same(name, value)));
 }

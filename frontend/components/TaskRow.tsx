@@ -7,7 +7,7 @@ import { readable } from "@/lib/dates";
 import { useChange, useLookUp, useRemove } from "@/lib/tasks";
 
 import { Notice } from "./Notice";
-import { readFields, ruleInWords, TaskFields } from "./TaskFields";
+import { changedFields, readFields, ruleInWords, TaskFields } from "./TaskFields";
 
 const isConflict = (error: Error | null) => error instanceof ApiError && error.code === "PRECONDITION_FAILED";
 
@@ -15,15 +15,17 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
   const change = useChange();
   const remove = useRemove();
   const lookUp = useLookUp();
-  const [editing, setEditing] = useState(false);
+  // The task as it was when editing began: a list that is fetched anew meanwhile must not make an old form look current.
+  const [editing, setEditing] = useState<Task>();
+  const form = useRef<HTMLFormElement>(null);
+  const said = useRef<TaskChanges>({});
   const titleButton = useRef<HTMLButtonElement>(null);
   const theirs = isConflict(change.error) ? lookUp.data : undefined;
 
-  // Who has finished editing goes on where they began.
-  const wasEditing = useRef(false);
   useEffect(() => {
-    if (wasEditing.current && !editing) titleButton.current?.focus();
-    wasEditing.current = editing;
+    if (!editing || !form.current) return;
+    said.current = readFields(form.current);
+    return () => titleButton.current?.focus(); // who has finished goes on where they began
   }, [editing]);
 
   function make(seen: Task, body: TaskChanges, onSuccess?: () => void) {
@@ -35,13 +37,14 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
   }
 
   function close() {
-    setEditing(false);
+    setEditing(undefined);
     change.reset();
   }
 
-  function save(event: FormEvent<HTMLFormElement>) {
+  function save(seen: Task, event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
-    make(task, readFields(event.currentTarget), close);
+    // Only what was changed: of a due date the form shows no seconds, and no offset but the browser's.
+    make(seen, changedFields(event.currentTarget, said.current), close);
   }
 
   const completed = task.status === "completed";
@@ -49,10 +52,14 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
   return (
     <li className={completed ? "card task completed" : "card task"}>
       {editing ? (
-        <form onSubmit={save} onKeyDown={(event: KeyboardEvent) => event.key === "Escape" && close()}>
+        <form
+          ref={form}
+          onSubmit={(event) => save(editing, event)}
+          onKeyDown={(event: KeyboardEvent) => event.key === "Escape" && close()}
+        >
           {/* biome-ignore lint/a11y/noAutofocus: who asked to edit goes on there */}
-          <input name="title" aria-label="Title" defaultValue={task.title} maxLength={200} required autoFocus />
-          <TaskFields task={task} />
+          <input name="title" aria-label="Title" defaultValue={editing.title} maxLength={200} required autoFocus />
+          <TaskFields task={editing} />
           <div className="line">
             <button className="primary" type="submit" disabled={change.isPending}>
               Save
@@ -72,7 +79,7 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
             onChange={() => make(task, { status: completed ? "pending" : "completed" })}
           />
           <div className="what">
-            <button ref={titleButton} className="title" type="button" title="Edit" onClick={() => setEditing(true)}>
+            <button ref={titleButton} className="title" type="button" title="Edit" onClick={() => setEditing(task)}>
               {task.title}
             </button>
             {task.description && <p>{task.description}</p>}
@@ -116,7 +123,7 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
         </div>
       )}
       {change.error && mine && !theirs && !lookUp.isPending && (
-        <Notice error={lookUp.error ?? change.error} retry={() => make(task, mine.body)} />
+        <Notice error={lookUp.error ?? change.error} retry={() => make(mine.task, mine.body, close)} />
       )}
       {remove.error && <Notice error={remove.error} retry={() => remove.mutate(task)} />}
     </li>

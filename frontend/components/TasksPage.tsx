@@ -14,9 +14,9 @@ import { NewTask } from "./NewTask";
 import { TaskList } from "./TaskList";
 
 /** The page of one person's tasks. */
-export function TasksPage({ name, apiUrl }: { name: string; apiUrl: string }) {
+export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }; apiUrl: string }) {
   const router = useRouter();
-  const [api] = useState<Api>(() => createApi(apiUrl));
+  const [api] = useState<Api>(() => createApi(apiUrl, user.id));
   const [queries] = useState(() => {
     const onError = (error: Error) => error instanceof SignedOutError && leave();
     return new QueryClient({
@@ -63,7 +63,7 @@ export function TasksPage({ name, apiUrl }: { name: string; apiUrl: string }) {
       <ApiProvider value={api}>
         <header>
           <h1>Better Tasks</h1>
-          <span className="who">{name}</span>
+          <span className="who">{user.name}</span>
           <button type="button" onClick={signOut}>
             Sign out
           </button>

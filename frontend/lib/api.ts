@@ -21,17 +21,19 @@ export class ApiError extends Error {
   }
 }
 
-/** Send a request with the access token; if it is refused as expired or unknown, once more with a new one. */
-async function fetchWithToken(request: Request): Promise<Response> {
-  const send = async (attempt: Request): Promise<Response> => {
-    attempt.headers.set("Authorization", `Bearer ${await accessToken()}`);
-    return fetch(attempt);
+/** Return a `fetch` that sends a user's token; if it is refused as expired or unknown, once more with a new one. */
+function fetchAs(userId: string) {
+  const send = async (request: Request): Promise<Response> => {
+    request.headers.set("Authorization", `Bearer ${await accessToken(userId)}`);
+    return fetch(request);
   };
-  const again = request.clone();
-  const response = await send(request);
-  if (response.status !== 401) return response;
-  forgetToken();
-  return send(again);
+  return async (request: Request): Promise<Response> => {
+    const again = request.clone();
+    const response = await send(request);
+    if (response.status !== 401) return response;
+    forgetToken();
+    return send(again);
+  };
 }
 
 interface Answer<T> {
@@ -62,9 +64,9 @@ async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; respons
 
 const ifMatch = (task: Task) => ({ "If-Match": `"${task.version}"` });
 
-/** Return the API at a URL, as the functions that the app needs. Each throws ApiError or SignedOutError. */
-export function createApi(baseUrl: string) {
-  const client = createClient<paths>({ baseUrl, fetch: fetchWithToken });
+/** Return the API at a URL for a user, as the functions that the app needs. Each throws ApiError or SignedOutError. */
+export function createApi(baseUrl: string, userId: string) {
+  const client = createClient<paths>({ baseUrl, fetch: fetchAs(userId) });
   return {
     /** A page of tasks, and the cursor of the next one. */
     async list(filters: Filters, cursor: string | undefined) {

@@ -1,6 +1,6 @@
 import { authClient } from "./auth-client";
 
-/** The session is over: only signing in again helps. */
+/** The session is over, or somebody else's by now: only signing in again helps. */
 export class SignedOutError extends Error {}
 
 interface Held {
@@ -12,23 +12,21 @@ interface Held {
 let held: Held | undefined;
 let coming: Promise<Held> | undefined;
 
-async function fetchToken(): Promise<Held> {
+async function fetchToken(userId: string): Promise<Held> {
   const askedAt = performance.now();
   const { data, error } = await authClient.token();
   if (error?.status === 401) throw new SignedOutError();
   if (!data) throw new TypeError(error?.message ?? "Better Auth did not answer");
   const payload = data.token.split(".")[1] ?? "";
-  const { iat, exp } = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))) as {
-    iat: number;
-    exp: number;
-  };
-  return { token: data.token, renewAt: askedAt + (exp - iat) * 1000 * 0.75 };
+  const claims = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/")));
+  if (claims.sub !== userId) throw new SignedOutError();
+  return { token: data.token, renewAt: askedAt + (claims.exp - claims.iat) * 1000 * 0.75 };
 }
 
-/** Return an access token that will live for a while yet; however many ask at once, one is fetched. */
-export async function accessToken(): Promise<string> {
+/** Return an access token of this user that will live for a while yet; however many ask at once, one is fetched. */
+export async function accessToken(userId: string): Promise<string> {
   if (!held || performance.now() > held.renewAt) {
-    coming ??= fetchToken().finally(() => {
+    coming ??= fetchToken(userId).finally(() => {
       coming = undefined;
     });
     held = await coming;
