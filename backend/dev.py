@@ -58,7 +58,7 @@ class _Program:
             except ProcessLookupError:
                 break
             try:
-                self._process.wait(END_SECONDS)
+                self._process.wait(END_SECONDS)  # and by force then, too, what it has left behind
             except subprocess.TimeoutExpired:
                 continue
         self._reader.join(END_SECONDS)
@@ -110,9 +110,8 @@ def run(settings: Settings, port: int, web_port: int) -> int:
             environment["BETTER_AUTH_SECRET"] = settings.better_auth_secret.get_secret_value()
         try:
             next_js = str(FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next")
-            start(
-                "web", [node, next_js, "dev", "--hostname", "localhost", "--port", str(web_port)], FRONTEND, environment
-            )
+            command = [node, next_js, "dev", "--hostname", "localhost", "--port", str(web_port)]
+            start("web", command, FRONTEND, environment)
             # The API fetches the key set when it starts.
             while not one_ended.wait(0.2) and not _answers(f"{web}/api/auth/jwks"):
                 pass
@@ -126,6 +125,7 @@ def run(settings: Settings, port: int, web_port: int) -> int:
         except (KeyboardInterrupt, SystemExit):
             return 0
         finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C would leave them running
             for program in reversed(programs):
                 program.end()
     print(f"{ended[0].name} has ended, and so all of it has; what it said is above.", file=sys.stderr)
