@@ -115,13 +115,15 @@ def _exit_on_signals() -> None:
 
 def _welcome(host: str, port: int, settings: Settings, wrote_env: bool) -> None:
     url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0', '::', '::1') else host}:{port}"  # noqa: S104
+    # In a second terminal, which has not what only this process was told.
+    issuer = f"BETTER_AUTH_URL={os.environ['BETTER_AUTH_URL']} " if "BETTER_AUTH_URL" in os.environ else ""
     database = "yours, from DATABASE_URL" if settings.database_url else "PostgreSQL 18, embedded, its data in .data/"
     print(
         f"Better Tasks   {url}",
         f"  docs         {url}/docs",
         f"  database     {database}",
         f"  settings     .env{', just written, with a fresh secret' if wrote_env else ''}",
-        "  a token      uv run main.py token --user alice",
+        f"  a token      {issuer}uv run main.py token --user alice",
         sep="\n",
         flush=True,
     )

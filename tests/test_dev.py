@@ -37,6 +37,9 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(w
             token = person.get("/api/auth/token").json()["token"]
         me = httpx.get(f"{url}/api/me", headers={"Authorization": f"Bearer {token}"})
         assert me.json()["email"] == "ann@example.test"
+        made = with_node.run("main.py", "token", "--user", "alice", BETTER_AUTH_URL=web).stdout.strip()
+        me = httpx.get(f"{url}/api/me", headers={"Authorization": f"Bearer {made}"})
+        assert me.json()["user_id"] == "alice"
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) > 2
     finally:
@@ -46,6 +49,7 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(w
     assert "Traceback" not in out + err
     lines = out.splitlines()
     assert f"Better Tasks   {web}" in lines
+    assert f"api |   a token      BETTER_AUTH_URL={web} uv run main.py token --user alice" in lines
     for name in ("api", "web"):
         assert [line for line in lines if line.startswith(f"{name} | ")]
     wait_until(lambda: not psutil.wait_procs(started, timeout=0)[1])

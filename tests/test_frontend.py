@@ -245,6 +245,15 @@ def test_a_session_that_ends_elsewhere_leads_to_the_sign_in_page(site: Site) -> 
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
+def test_no_page_may_be_framed_or_sniffed(site: Site) -> None:
+    for path in ("/sign-in", "/api/auth/jwks", "/icon.svg"):
+        answer = httpx.get(f"{site.url}{path}")
+        assert answer.status_code == 200
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
 def test_a_wrong_password_is_told_in_a_sentence(site: Site) -> None:
     with site.person() as page:
         page.get_by_role("button", name="Sign out").click()
