@@ -171,7 +171,7 @@ def _dev(options: argparse.Namespace) -> None:
 
     write_env_file()
     settings = load_settings()
-    _exit_on_signals()
+    _exit_on_signals()  # until `dev` listens for them itself
     sys.exit(dev.run(settings, settings.port if options.port is None else options.port, options.web_port))
 
 

@@ -6,6 +6,8 @@ import signal
 import subprocess  # nosec B404
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -44,8 +46,8 @@ class _Program:
         for line in output:
             print(f"{self.name} | {line}", end="", flush=True)
 
-    def wait(self) -> int:
-        return self._process.wait()
+    def is_running(self) -> bool:
+        return self._process.poll() is None
 
     def end(self) -> None:
         """End it as Ctrl-C would, and by force if it does not; with all that it started."""
@@ -76,7 +78,7 @@ def _install(npm: str) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=60).is_success
+        return httpx.get(url, timeout=5).is_success
     except httpx.TransportError:
         return False
 
@@ -90,43 +92,49 @@ def run(settings: Settings, port: int, web_port: int) -> int:
         raise StartError(f"ENVIRONMENT: is {settings.environment}, and `dev` is for development")
     _install(npm)
     web, api = f"http://localhost:{web_port}", f"http://localhost:{port}"
-    ended: list[_Program] = []
-    one_ended = threading.Event()
     programs: list[_Program] = []
+    told = False
+
+    def tell(*_: object) -> None:
+        nonlocal told
+        told = True
 
     def start(name: str, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        def watch() -> None:
-            program.wait()
-            ended.append(program)
-            one_ended.set()
+        if not told:
+            programs.append(_Program(name, command, folder, environment))
 
-        program = _Program(name, command, folder, environment)
-        programs.append(program)
-        threading.Thread(target=watch, daemon=True).start()
+    def wait_until(condition: Callable[[], bool]) -> bool:
+        """Whether it came true before the end of all began."""
+        while not told and all(program.is_running() for program in programs):
+            if condition():
+                return True
+            time.sleep(0.2)
+        return False
 
     with database_url(settings) as url:
         environment = {"BETTER_AUTH_URL": web, "API_URL": api, "DATABASE_URL": url, "NEXT_TELEMETRY_DISABLED": "1"}
         if settings.better_auth_secret:
             environment["BETTER_AUTH_SECRET"] = settings.better_auth_secret.get_secret_value()
+        # No exception, which a second signal would raise again in the middle of the end: one Ctrl-C can come as two.
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), tell)
         try:
             next_js = str(FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next")
             command = [node, next_js, "dev", "--hostname", "localhost", "--port", str(web_port)]
             start("web", command, FRONTEND, environment)
             # The API fetches the key set when it starts.
-            while not one_ended.wait(0.2) and not _answers(f"{web}/api/auth/jwks"):
-                pass
-            command = [sys.executable, "main.py", "--reload", "--port", str(port)]
-            start("api", command, ROOT, {"BETTER_AUTH_URL": web, "CORS_ORIGINS": web})
-            while not one_ended.wait(0.2) and not _answers(f"{api}/ready"):
-                pass
-            if not one_ended.is_set():
+            if wait_until(lambda: _answers(f"{web}/api/auth/jwks")):
+                command = [sys.executable, "main.py", "--reload", "--port", str(port)]
+                start("api", command, ROOT, {"BETTER_AUTH_URL": web, "CORS_ORIGINS": web})
+            if wait_until(lambda: _answers(f"{api}/ready")):
                 print(f"Better Tasks   {web}\n  its API      {api}/docs\n  to end all   Ctrl-C", flush=True)
-            one_ended.wait()
-        except (KeyboardInterrupt, SystemExit):
-            return 0
+            wait_until(lambda: False)
+            ended = [program.name for program in programs if not program.is_running()]
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C would leave them running
             for program in reversed(programs):
                 program.end()
-    print(f"{ended[0].name} has ended, and so all of it has; what it said is above.", file=sys.stderr)
+    if told:
+        return 0
+    print(f"{ended[0]} has ended, and so all of it has; what it said is above.", file=sys.stderr)
     return 1

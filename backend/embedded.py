@@ -118,7 +118,8 @@ class EmbeddedServer:
     def _pg_ctl(self, action: str, *options: str) -> None:
         server = self._package(self._data, cleanup_mode=None)
         arguments = (action, "-w", "-D", str(self._data), *options)
-        self._program("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+        # In a session of its own: a second Ctrl-C in the terminal is not for it.
+        self._program("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user, start_new_session=True)
 
 
 @contextmanager

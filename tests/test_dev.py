@@ -43,7 +43,8 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(w
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) > 2
     finally:
-        process.send_signal(signal.SIGINT)
+        for _ in range(3):  # as people do it, and as terminals and uv pass it on
+            process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 0, (out, err)
     assert "Traceback" not in out + err
