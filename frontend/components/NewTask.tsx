@@ -1,5 +1,6 @@
 "use client";
 
+import { Plus } from "lucide-react";
 import { type FormEvent, type RefObject, useRef, useState } from "react";
 
 import type { NewTask as NewTaskBody } from "@/lib/api";
@@ -39,6 +40,7 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
       onChange={() => !add.isPending && setKey(crypto.randomUUID())}
     >
       <div className="line">
+        <Plus aria-hidden />
         <input
           ref={titleField}
           name="title"
@@ -47,7 +49,7 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
           maxLength={200}
           required
         />
-        <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
+        <button className="quiet" type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
           {open ? "Less" : "More"}
         </button>
         <button className="primary" type="submit" disabled={add.isPending}>
@@ -55,7 +57,7 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
         </button>
       </div>
       {open && <TaskFields />}
-      {add.error && <Notice error={add.error} retry={submit} />}
+      {add.error && <Notice actions={{ "Try again": submit }}>{add.error.message}</Notice>}
     </form>
   );
 }

@@ -1,13 +1,17 @@
-/** What went wrong, as a sentence, and what can be done about it. */
-export function Notice({ error, retry }: { error: Error; retry?: () => void }) {
+import { TriangleAlert } from "lucide-react";
+import type { ReactNode } from "react";
+
+/** What went wrong or is to be decided, as a sentence, and what can be done about it. */
+export function Notice({ children, actions }: { children: ReactNode; actions?: Record<string, () => void> }) {
   return (
     <div className="notice" role="alert">
-      <span>{error.message}</span>
-      {retry && (
-        <button type="button" onClick={retry}>
-          Try again
+      <TriangleAlert aria-hidden />
+      <span>{children}</span>
+      {Object.entries(actions ?? {}).map(([words, act]) => (
+        <button key={words} type="button" onClick={act}>
+          {words}
         </button>
-      )}
+      ))}
     </div>
   );
 }

@@ -3,7 +3,10 @@
 import { useRouter } from "next/navigation";
 import { type FormEvent, useState } from "react";
 
-import { authClient } from "@/lib/auth-client";
+import { authClient, problemOf } from "@/lib/auth-client";
+
+import { Brand } from "./Brand";
+import { Notice } from "./Notice";
 
 export function SignIn() {
   const router = useRouter();
@@ -18,11 +21,10 @@ export function SignIn() {
     const person = { email: text("email"), password: text("password") };
     setBusy(true);
     setProblem("");
-    const { error } = isNew
-      ? await authClient.signUp.email({ ...person, name: text("name") })
-      : await authClient.signIn.email(person);
-    if (error) {
-      setProblem(error.message || "The server cannot be reached. Try again in a moment.");
+    const asked = isNew ? authClient.signUp.email({ ...person, name: text("name") }) : authClient.signIn.email(person);
+    const found = await problemOf(asked);
+    if (found) {
+      setProblem(found);
       setBusy(false);
     } else {
       router.replace("/");
@@ -32,7 +34,7 @@ export function SignIn() {
 
   return (
     <main className="sign-in">
-      <h1>Better Tasks</h1>
+      <Brand />
       <p>Your tasks, and nobody else's.</p>
       {/* Until the page's program is there, a form sent by the browser itself must not put a password into the URL. */}
       <form className="card" method="post" onSubmit={submit}>
@@ -57,11 +59,7 @@ export function SignIn() {
             required
           />
         </label>
-        {problem && (
-          <p className="notice" role="alert">
-            {problem}
-          </p>
-        )}
+        {problem && <Notice>{problem}</Notice>}
         <button className="primary" type="submit" disabled={busy}>
           {isNew ? "Sign up" : "Sign in"}
         </button>

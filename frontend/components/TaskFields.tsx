@@ -1,17 +1,8 @@
 import type { Task, TaskChanges } from "@/lib/api";
 import { fromLocal, toLocal } from "@/lib/dates";
+import { PRIORITIES, RULES, ruleInWords, STATUSES } from "@/lib/words";
 
-const RULES = {
-  "": "never",
-  "FREQ=DAILY": "every day",
-  "FREQ=WEEKLY": "every week",
-  "FREQ=MONTHLY": "every month",
-  "FREQ=YEARLY": "every year",
-};
-
-export function ruleInWords(rule: string): string {
-  return RULES[rule as keyof typeof RULES] ?? rule;
-}
+import { Options } from "./Options";
 
 /** The fields of a task beside its title. */
 export function TaskFields({ task }: { task?: Task }) {
@@ -26,18 +17,14 @@ export function TaskFields({ task }: { task?: Task }) {
         <label>
           Status
           <select name="status" defaultValue={task.status}>
-            <option value="pending">pending</option>
-            <option value="in_progress">in progress</option>
-            <option value="completed">completed</option>
+            <Options of={STATUSES} />
           </select>
         </label>
       )}
       <label>
         Priority
         <select name="priority" defaultValue={task?.priority ?? "medium"}>
-          <option value="low">low</option>
-          <option value="medium">medium</option>
-          <option value="high">high</option>
+          <Options of={PRIORITIES} />
         </select>
       </label>
       <label>
@@ -52,11 +39,7 @@ export function TaskFields({ task }: { task?: Task }) {
       <label>
         Repeats
         <select name="recurrence_rule" defaultValue={rule}>
-          {Object.entries({ ...RULES, [rule]: ruleInWords(rule) }).map(([value, words]) => (
-            <option key={value} value={value}>
-              {words}
-            </option>
-          ))}
+          <Options of={{ ...RULES, [rule]: ruleInWords(rule) }} />
         </select>
       </label>
       <label>

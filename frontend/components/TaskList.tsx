@@ -1,5 +1,6 @@
 "use client";
 
+import { ListTodo, SearchX } from "lucide-react";
 import { useEffect, useRef } from "react";
 
 import type { Filters } from "@/lib/api";
@@ -10,7 +11,8 @@ import { Notice } from "./Notice";
 import { TaskRow } from "./TaskRow";
 
 export function TaskList({ filters }: { filters: Filters }) {
-  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } = useTasks(filters);
+  const { data, error, isPending, isPlaceholderData, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } =
+    useTasks(filters);
   const colors = new Map(useTags().data?.map((tag) => [tag.name, tag.color]));
   const end = useRef<HTMLButtonElement>(null);
 
@@ -23,25 +25,31 @@ export function TaskList({ filters }: { filters: Filters }) {
     return () => seen.disconnect();
   }, [hasNextPage, isFetchingNextPage, error, fetchNextPage]);
 
+  const isFiltered = Object.keys(filters).some((name) => name !== "sort");
   const tasks = data?.pages.flatMap((page) => page.tasks) ?? [];
   return (
-    <section aria-label="Tasks" aria-busy={isPending}>
+    <section aria-label="Tasks" aria-busy={isPending || isPlaceholderData}>
       {error && !(error instanceof SignedOutError) && (
-        <Notice error={error} retry={() => (data && hasNextPage ? fetchNextPage() : refetch())} />
+        <Notice actions={{ "Try again": () => (data && hasNextPage ? fetchNextPage() : refetch()) }}>
+          {error.message}
+        </Notice>
       )}
-      {isPending && <p className="hint">Loading …</p>}
+      {isPending && <div className="card skeleton" role="status" aria-label="Loading …" />}
       {data && tasks.length === 0 && (
-        <p className="hint">
-          {Object.keys(filters).length ? "No task is like that." : "Nothing to do. Add your first task above."}
-        </p>
+        <div className="empty">
+          {isFiltered ? <SearchX aria-hidden /> : <ListTodo aria-hidden />}
+          <p>{isFiltered ? "No task is like that." : "Nothing to do. Add your first task above."}</p>
+        </div>
       )}
-      <ul className="tasks">
-        {tasks.map((task) => (
-          <TaskRow key={task.id} task={task} colors={colors} />
-        ))}
-      </ul>
+      {tasks.length > 0 && (
+        <ul className="card tasks">
+          {tasks.map((task) => (
+            <TaskRow key={task.id} task={task} colors={colors} />
+          ))}
+        </ul>
+      )}
       {hasNextPage && (
-        <button ref={end} type="button" disabled={isFetchingNextPage} onClick={() => fetchNextPage()}>
+        <button ref={end} className="more" type="button" disabled={isFetchingNextPage} onClick={() => fetchNextPage()}>
           {isFetchingNextPage ? "Loading …" : "More tasks"}
         </button>
       )}

@@ -1,13 +1,15 @@
 "use client";
 
+import { Calendar, CircleDashed, Flag, Repeat, Trash2 } from "lucide-react";
 import { type FormEvent, type KeyboardEvent, useEffect, useRef, useState } from "react";
 
 import { ApiError, type Task, type TaskChanges } from "@/lib/api";
 import { readable } from "@/lib/dates";
 import { useChange, useLookUp, useRemove } from "@/lib/tasks";
+import { changesInWords, ruleInWords } from "@/lib/words";
 
 import { Notice } from "./Notice";
-import { changedFields, readFields, ruleInWords, TaskFields } from "./TaskFields";
+import { changedFields, readFields, TaskFields } from "./TaskFields";
 
 const isConflict = (error: Error | null) => error instanceof ApiError && error.code === "PRECONDITION_FAILED";
 
@@ -19,6 +21,7 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
   const [editing, setEditing] = useState<Task>();
   const form = useRef<HTMLFormElement>(null);
   const said = useRef<TaskChanges>({});
+  const row = useRef<HTMLLIElement>(null);
   const titleButton = useRef<HTMLButtonElement>(null);
   const theirs = isConflict(change.error) ? lookUp.data : undefined;
 
@@ -47,10 +50,21 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
     make(seen, changedFields(event.currentTarget, said.current), close);
   }
 
+  function removeIt() {
+    if (remove.isPending) return;
+    const next = row.current?.nextElementSibling ?? row.current?.previousElementSibling;
+    // Who works with the keyboard goes on with the task beside it.
+    remove.mutateAsync(task).then(
+      () => next?.querySelector<HTMLElement>(".title")?.focus(),
+      () => undefined, // it is shown
+    );
+  }
+
   const completed = task.status === "completed";
+  const isLate = task.due_date && !completed && new Date(task.due_date) < new Date();
   const mine = change.variables;
   return (
-    <li className={completed ? "card task completed" : "card task"}>
+    <li ref={row} className={completed ? "task completed" : "task"}>
       {editing ? (
         <form
           ref={form}
@@ -73,10 +87,10 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
         <div className="line">
           <input
             type="checkbox"
+            className={task.priority}
             aria-label={`${task.title} is completed`}
             checked={completed}
-            disabled={change.isPending}
-            onChange={() => make(task, { status: completed ? "pending" : "completed" })}
+            onChange={() => change.isPending || make(task, { status: completed ? "pending" : "completed" })}
           />
           <div className="what">
             <button ref={titleButton} className="title" type="button" title="Edit" onClick={() => setEditing(task)}>
@@ -85,11 +99,25 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
             {task.description && <p>{task.description}</p>}
             <p className="facts">
               {task.priority !== "medium" && (
-                <span className={`priority ${task.priority}`}>{task.priority} priority</span>
+                <span className={task.priority}>
+                  <Flag aria-hidden /> {task.priority} priority
+                </span>
               )}
-              {task.status === "in_progress" && <span>in progress</span>}
-              {task.due_date && <time dateTime={task.due_date}>due {readable(task.due_date)}</time>}
-              {task.recurrence_rule && <span>repeats {ruleInWords(task.recurrence_rule)}</span>}
+              {task.status === "in_progress" && (
+                <span>
+                  <CircleDashed aria-hidden /> in progress
+                </span>
+              )}
+              {task.due_date && (
+                <time dateTime={task.due_date} className={isLate ? "late" : ""}>
+                  <Calendar aria-hidden /> {isLate ? "was due" : "due"} {readable(task.due_date)}
+                </time>
+              )}
+              {task.recurrence_rule && (
+                <span>
+                  <Repeat aria-hidden /> repeats {ruleInWords(task.recurrence_rule)}
+                </span>
+              )}
               {task.tags.map((name) => (
                 <span key={name} className="tag" style={{ "--color": colors.get(name) ?? undefined } as object}>
                   {name}
@@ -97,35 +125,22 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
               ))}
             </p>
           </div>
-          <button
-            className="quiet"
-            type="button"
-            aria-label={`Delete ${task.title}`}
-            disabled={remove.isPending}
-            onClick={() => remove.mutate(task)}
-          >
-            Delete
+          <button className="quiet delete" type="button" aria-label={`Delete ${task.title}`} onClick={removeIt}>
+            <Trash2 aria-hidden />
           </button>
         </div>
       )}
       {theirs && mine && (
-        <div className="notice" role="alert">
-          <span>
-            This task was changed meanwhile: it is now “{theirs.title}”
-            {theirs.status !== mine.task.status && `, ${theirs.status.replace("_", " ")}`}. Which one shall it be?
-          </span>
-          <button type="button" onClick={close}>
-            Theirs
-          </button>
-          <button type="button" onClick={() => make(theirs, mine.body, close)}>
-            Mine
-          </button>
-        </div>
+        <Notice actions={{ "Keep theirs": close, "Keep mine": () => make(theirs, mine.body, close) }}>
+          This task was changed meanwhile: {changesInWords(mine.task, theirs)}. Which one shall it be?
+        </Notice>
       )}
       {change.error && mine && !theirs && !lookUp.isPending && (
-        <Notice error={lookUp.error ?? change.error} retry={() => make(mine.task, mine.body, close)} />
+        <Notice actions={{ "Try again": () => make(mine.task, mine.body, close) }}>
+          {(lookUp.error ?? change.error).message}
+        </Notice>
       )}
-      {remove.error && <Notice error={remove.error} retry={() => remove.mutate(task)} />}
+      {remove.error && <Notice actions={{ "Try again": removeIt }}>{remove.error.message}</Notice>}
     </li>
   );
 }

@@ -1,16 +1,19 @@
 "use client";
 
 import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { LogOut } from "lucide-react";
 import { useRouter } from "next/navigation";
 import { useEffect, useRef, useState } from "react";
 
 import { type Api, createApi, type Filters } from "@/lib/api";
-import { authClient } from "@/lib/auth-client";
+import { authClient, problemOf } from "@/lib/auth-client";
 import { ApiProvider } from "@/lib/tasks";
 import { forgetToken, SignedOutError } from "@/lib/token";
 
+import { Brand } from "./Brand";
 import { FilterBar } from "./FilterBar";
 import { NewTask } from "./NewTask";
+import { Notice } from "./Notice";
 import { TaskList } from "./TaskList";
 
 /** The page of one person's tasks. */
@@ -30,6 +33,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
     });
   });
   const [filters, setFilters] = useState<Filters>({});
+  const [problem, setProblem] = useState("");
   const title = useRef<HTMLInputElement>(null);
   const search = useRef<HTMLInputElement>(null);
 
@@ -40,8 +44,9 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
   }
 
   async function signOut() {
-    await authClient.signOut();
-    leave();
+    const found = await problemOf(authClient.signOut());
+    setProblem(found);
+    if (!found) leave();
   }
 
   useEffect(() => {
@@ -62,13 +67,14 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
     <QueryClientProvider client={queries}>
       <ApiProvider value={api}>
         <header>
-          <h1>Better Tasks</h1>
+          <Brand />
           <span className="who">{user.name}</span>
-          <button type="button" onClick={signOut}>
-            Sign out
+          <button className="quiet" type="button" onClick={signOut}>
+            <LogOut aria-hidden /> Sign out
           </button>
         </header>
         <main>
+          {problem && <Notice actions={{ "Try again": signOut }}>You are still signed in. {problem}</Notice>}
           <NewTask titleField={title} />
           <FilterBar filters={filters} setFilters={setFilters} searchField={search} />
           <TaskList filters={filters} />

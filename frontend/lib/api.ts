@@ -2,6 +2,7 @@ import createClient from "openapi-fetch";
 
 import type { components, paths } from "./schema";
 import { accessToken, forgetToken, SignedOutError } from "./token";
+import { unreachable } from "./words";
 
 export type Task = components["schemas"]["Task"];
 export type NewTask = components["schemas"]["TaskCreate"];
@@ -49,11 +50,7 @@ async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; respons
     answer = await asked;
   } catch (error) {
     if (error instanceof SignedOutError) throw error;
-    throw new ApiError(
-      navigator.onLine
-        ? "The server cannot be reached."
-        : "You are offline. Nothing is lost: try again when you are back.",
-    );
+    throw new ApiError(unreachable());
   }
   const { data, error, response } = answer;
   if (response.ok) return { data: data as T, response };

@@ -1,3 +1,4 @@
+const DAY_MS = 24 * 60 * 60 * 1000;
 const two = (number: number) => String(Math.abs(number)).padStart(2, "0");
 
 /** A moment as an `<input type="datetime-local">` has it: in the browser's own time, to the minute. */
@@ -13,6 +14,11 @@ export function fromLocal(local: string): string {
   return `${local}:00${east < 0 ? "-" : "+"}${two(Math.trunc(east / 60))}:${two(east % 60)}`;
 }
 
+/** A moment in the browser's own time; of yesterday, today and tomorrow by that name. */
 export function readable(moment: string): string {
-  return new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const date = new Date(moment);
+  const days = Math.round((new Date(moment).setHours(0, 0, 0, 0) - new Date().setHours(0, 0, 0, 0)) / DAY_MS);
+  if (Math.abs(days) > 1) return date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const day = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" }).format(days, "day");
+  return `${day}, ${date.toLocaleTimeString(undefined, { timeStyle: "short" })}`;
 }

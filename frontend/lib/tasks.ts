@@ -1,5 +1,6 @@
 import {
   type InfiniteData,
+  keepPreviousData,
   type QueryClient,
   useInfiniteQuery,
   useMutation,
@@ -37,6 +38,7 @@ export function useTasks(filters: Filters) {
     queryFn: ({ pageParam }) => api.list(filters, pageParam),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next,
+    placeholderData: keepPreviousData,
   });
 }
 

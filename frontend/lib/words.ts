@@ -1,0 +1,57 @@
+import type { Task } from "./api";
+import { readable } from "./dates";
+
+/** What the app calls what the API names. */
+export const STATUSES = { pending: "To do", in_progress: "In progress", completed: "Completed" };
+export const PRIORITIES = { high: "High", medium: "Medium", low: "Low" };
+export const SORTS = {
+  "": "Newest first",
+  due_date: "Due first",
+  "-priority": "Urgent first",
+  title: "By title",
+  "-updated_at": "Last changed first",
+};
+export const RULES = {
+  "": "never",
+  "FREQ=DAILY": "every day",
+  "FREQ=WEEKLY": "every week",
+  "FREQ=MONTHLY": "every month",
+  "FREQ=YEARLY": "every year",
+};
+
+export function ruleInWords(rule: string): string {
+  return RULES[rule as keyof typeof RULES] ?? rule;
+}
+
+/** Why no answer came. */
+export function unreachable(): string {
+  return navigator.onLine
+    ? "The server cannot be reached. Try again in a moment."
+    : "You are offline. Nothing is lost: try again when you are back.";
+}
+
+const FIELDS = {
+  title: "title",
+  description: "description",
+  status: "status",
+  priority: "priority",
+  due_date: "due date",
+  recurrence_rule: "recurrence",
+  tags: "tags",
+};
+
+function valueInWords(task: Task, field: keyof typeof FIELDS): string {
+  if (field === "due_date") return task.due_date ? readable(task.due_date) : "none";
+  if (field === "status") return STATUSES[task.status].toLowerCase();
+  if (field === "recurrence_rule") return ruleInWords(task.recurrence_rule ?? "");
+  return String(task[field] ?? "") || "none";
+}
+
+/** What of a task has become different: “title is now …, priority is now …”. */
+export function changesInWords(before: Task, now: Task): string {
+  const fields = Object.keys(FIELDS) as (keyof typeof FIELDS)[];
+  return fields
+    .filter((field) => valueInWords(before, field) !== valueInWords(now, field))
+    .map((field) => `${FIELDS[field]} is now “${valueInWords(now, field)}”`)
+    .join(", ");
+}
