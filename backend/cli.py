@@ -116,7 +116,7 @@ def _exit_on_signals() -> None:
 def _welcome(host: str, port: int, settings: Settings, wrote_env: bool) -> None:
     url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0', '::', '::1') else host}:{port}"  # noqa: S104
     # In a second terminal, which has not what only this process was told.
-    issuer = f"BETTER_AUTH_URL={os.environ['BETTER_AUTH_URL']} " if "BETTER_AUTH_URL" in os.environ else ""
+    issuer = f"JWT_ISSUER={os.environ['JWT_ISSUER']} " if "JWT_ISSUER" in os.environ else ""
     database = "yours, from DATABASE_URL" if settings.database_url else "PostgreSQL 18, embedded, its data in .data/"
     print(
         f"Better Tasks   {url}",

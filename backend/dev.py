@@ -14,7 +14,7 @@ from typing import IO
 import httpx
 
 from backend.embedded import database_url
-from backend.settings import ROOT, Settings, StartError
+from backend.settings import ENV_FILE, ROOT, Settings, StartError
 
 FRONTEND = ROOT / "frontend"
 END_SECONDS = 15
@@ -90,6 +90,12 @@ def run(settings: Settings, port: int, web_port: int) -> int:
         raise StartError("The frontend needs Node 20.9 or newer (nodejs.org). `uv run main.py` runs the API without it")
     if settings.environment != "development":
         raise StartError(f"ENVIRONMENT: is {settings.environment}, and `dev` is for development")
+    if settings.better_auth_secret is None:
+        # Without one Better Auth takes a default, which everybody knows.
+        raise StartError(f"BETTER_AUTH_SECRET: is missing in the environment and in {ENV_FILE}: Better Auth needs it")
+    by_secret = os.environ.get("JWT_SIGNING") == "secret"
+    if by_secret and settings.jwks_url:
+        raise StartError("JWT_SIGNING=secret: then there is no JWKS. Unset BETTER_AUTH_URL and JWKS_URL (see .env)")
     _install(npm)
     web, api = f"http://localhost:{web_port}", f"http://localhost:{port}"
     programs: list[_Program] = []
@@ -112,9 +118,12 @@ def run(settings: Settings, port: int, web_port: int) -> int:
         return False
 
     with database_url(settings) as url:
-        environment = {"BETTER_AUTH_URL": web, "API_URL": api, "DATABASE_URL": url, "NEXT_TELEMETRY_DISABLED": "1"}
-        if settings.better_auth_secret:
-            environment["BETTER_AUTH_SECRET"] = settings.better_auth_secret.get_secret_value()
+        secret = settings.better_auth_secret.get_secret_value()
+        frontend = {"DATABASE_URL": url, "BETTER_AUTH_URL": web, "BETTER_AUTH_SECRET": secret, "API_URL": api}
+        # The frontend's tokens, whatever .env says of another Better Auth.
+        issuer = {"JWT_ISSUER": web, "JWT_AUDIENCE": web}
+        if not by_secret:
+            issuer |= {"BETTER_AUTH_URL": web, "JWKS_URL": f"{web}/api/auth/jwks"}
         # No exception, which a second signal would raise again in the middle of the end: one Ctrl-C can come as two.
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
@@ -122,11 +131,11 @@ def run(settings: Settings, port: int, web_port: int) -> int:
         try:
             next_js = str(FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next")
             command = [node, next_js, "dev", "--hostname", "localhost", "--port", str(web_port)]
-            start("web", command, FRONTEND, environment)
+            start("web", command, FRONTEND, {**frontend, "NEXT_TELEMETRY_DISABLED": "1"})
             # The API fetches the key set when it starts.
-            if wait_until(lambda: _answers(f"{web}/api/auth/jwks")):
+            if wait_until(lambda: _answers(f"{web}/api/auth/ok")):
                 command = [sys.executable, "main.py", "--reload", "--port", str(port)]
-                start("api", command, ROOT, {"BETTER_AUTH_URL": web, "CORS_ORIGINS": web})
+                start("api", command, ROOT, {**issuer, "CORS_ORIGINS": web})
             if wait_until(lambda: _answers(f"{api}/ready")):
                 print(f"Better Tasks   {web}\n  its API      {api}/docs\n  to end all   Ctrl-C", flush=True)
             wait_until(lambda: False)

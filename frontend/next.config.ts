@@ -11,6 +11,7 @@ const config: NextConfig = {
         { key: "X-Content-Type-Options", value: "nosniff" },
       ],
     },
+    { source: "/api/auth/:path*", headers: [{ key: "Cache-Control", value: "no-store" }] },
   ],
 };
 

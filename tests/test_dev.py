@@ -9,6 +9,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.conftest import SECRET
 from tests.project import Copy, answers, free_port, wait_until
 
 NPM_NEEDS = ("npm_", "node_", "http_proxy", "https_proxy", "no_proxy")
@@ -23,7 +24,11 @@ def with_node(copy: Copy) -> Copy:
     return copy
 
 
-def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(with_node: Copy) -> None:
+@pytest.mark.parametrize("signing", ["", "secret"])
+def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(with_node: Copy, signing: str) -> None:
+    with_node.environment["JWT_SIGNING"] = signing
+    if signing:  # and from one whose .env says something of another Better Auth
+        (with_node.folder / ".env").write_text(f"BETTER_AUTH_SECRET='{SECRET}'\nJWT_ISSUER=https://elsewhere.test\n")
     port, web_port = free_port(), free_port()
     url, web = f"http://localhost:{port}", f"http://localhost:{web_port}"
     process = with_node.start("main.py", "dev", "--port", str(port), "--web-port", str(web_port))
@@ -37,7 +42,7 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(w
             token = person.get("/api/auth/token").json()["token"]
         me = httpx.get(f"{url}/api/me", headers={"Authorization": f"Bearer {token}"})
         assert me.json()["email"] == "ann@example.test"
-        made = with_node.run("main.py", "token", "--user", "alice", BETTER_AUTH_URL=web).stdout.strip()
+        made = with_node.run("main.py", "token", "--user", "alice", JWT_ISSUER=web).stdout.strip()
         me = httpx.get(f"{url}/api/me", headers={"Authorization": f"Bearer {made}"})
         assert me.json()["user_id"] == "alice"
         started = psutil.Process(process.pid).children(recursive=True)
@@ -50,7 +55,7 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(w
     assert "Traceback" not in out + err
     lines = out.splitlines()
     assert f"Better Tasks   {web}" in lines
-    assert f"api |   a token      BETTER_AUTH_URL={web} uv run main.py token --user alice" in lines
+    assert f"api |   a token      JWT_ISSUER={web} uv run main.py token --user alice" in lines
     for name in ("api", "web"):
         assert [line for line in lines if line.startswith(f"{name} | ")]
     wait_until(lambda: not psutil.wait_procs(started, timeout=0)[1])
@@ -86,3 +91,18 @@ def test_it_is_for_development(copy: Copy) -> None:
     )
     assert run.returncode == 1
     assert "`dev` is for development" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "signing", "told"),
+    [
+        ("BETTER_AUTH_URL=http://localhost:3000\n", "", "BETTER_AUTH_SECRET: is missing in the environment and in "),
+        (f"BETTER_AUTH_SECRET='{SECRET}'\nBETTER_AUTH_URL=http://localhost:3000\n", "secret", "then there is no JWKS."),
+    ],
+)
+def test_it_does_not_start_what_could_not_work(with_node: Copy, env: str, signing: str, told: str) -> None:
+    (with_node.folder / ".env").write_text(env)
+    run = with_node.run("main.py", "dev", JWT_SIGNING=signing)
+    assert run.returncode == 1
+    assert told in run.stderr
+    assert "Traceback" not in run.stderr

@@ -28,6 +28,7 @@ ADDRESSES = count(1)
 CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 # A run with this set makes the pictures of the documentation.
 PICTURES = Path("docs/images") if os.environ.get("PICTURES") else None
+LISTS = re.compile(r"/api/tasks(\?|$)")
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 # Cold, the first page of a server on a busy machine takes seconds.
@@ -105,15 +106,13 @@ def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str) ->
     with ExitStack() as stack:
         database_url = stack.enter_context(throwaway_database(postgres))
         environment = {
-            **os.environ,
             "BETTER_AUTH_URL": url,
             "BETTER_AUTH_SECRET": SECRET,
             "DATABASE_URL": database_url,
             "API_URL": f"http://127.0.0.1:{api_port}",
             "JWT_SIGNING": "secret" if algorithm == "HS256" else "",
         }
-        command = ["node", "node_modules/next/dist/bin/next", "start", "--hostname", "localhost", "--port", str(port)]
-        server = subprocess.Popen(command, cwd=frontend, env=environment, stdout=subprocess.DEVNULL)
+        server = start(frontend, port, environment)
         stack.callback(server.wait)
         stack.callback(server.terminate)
         wait_until(lambda: answers(f"{url}/sign-in") or server.poll() is not None)
@@ -132,6 +131,12 @@ def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str) ->
             database_url,
             algorithm,
         )
+
+
+def start(frontend: Path, port: int, environment: dict[str, str], stderr: int | None = None) -> "subprocess.Popen[str]":
+    command = ["node", "node_modules/next/dist/bin/next", "start", "--hostname", "localhost", "--port", str(port)]
+    every = {**os.environ, **environment}
+    return subprocess.Popen(command, cwd=frontend, env=every, stdout=subprocess.DEVNULL, stderr=stderr, text=True)
 
 
 def answers(url: str) -> bool:
@@ -171,6 +176,26 @@ def api_of(page: Page, site: Site) -> httpx.Client:
     """The API, as another program of the same person uses it."""
     token = page.evaluate("fetch('/api/auth/token').then(answer => answer.json())")["token"]
     return httpx.Client(base_url=site.api_url, headers={"Authorization": f"Bearer {token}"})
+
+
+def held(page: Page, url: str | re.Pattern[str], method: str) -> Callable[[], Callable[[], None]]:
+    """Keep the first such request back; return a function that waits for it, and returns one that lets it go."""
+    routes: list[Route] = []
+
+    def keep(route: Route) -> None:
+        if route.request.method == method and not routes:
+            routes.append(route)
+        else:
+            route.fallback()
+
+    page.route(url, keep)
+
+    def wait() -> Callable[[], None]:
+        while not routes:
+            page.wait_for_timeout(20)
+        return routes[0].continue_
+
+    return wait
 
 
 def picture(page: Page, name: str) -> None:
@@ -398,6 +423,43 @@ def test_a_page_never_shows_the_tasks_of_whoever_signed_in_beside_it(site: Site)
             assert [each["title"] for each in api.get("/api/tasks").json()] == ["Of somebody else"]
 
 
+def test_a_token_that_comes_after_its_person_has_left_is_not_the_next_one_s(site: Site) -> None:
+    with site.person() as page, site.person() as other:
+        add(page, "Of the first")
+        email = other.evaluate("fetch('/api/auth/get-session').then(answer => answer.json())")["user"]["email"]
+        answers: list[tuple[Route, Any]] = []
+        page.route("**/api/auth/token", lambda route: answers.append((route, route.fetch())), times=1)
+        page.reload()
+        while not answers:
+            page.wait_for_timeout(20)
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("E-mail").fill(email)
+        [(route, answer)] = answers
+        route.fulfill(response=answer)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("Nothing to do")).to_be_visible()
+        add(page, "Of the second")
+        with api_of(other, site) as api:
+            assert [each["title"] for each in api.get("/api/tasks").json()] == ["Of the second"]
+
+
+def test_an_api_that_refuses_every_token_is_told_of_and_not_asked_again_and_again(site: Site) -> None:
+    with site.person() as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/auth/token" in request.url else None)
+
+        def spoil(route: Route) -> None:
+            route.continue_(headers={**route.request.headers, "authorization": "Bearer of.another.issuer"})
+
+        page.route(f"{site.api_url}/**", spoil)
+        page.reload()
+        expect(page.get_by_role("alert").filter(has_text="token").first).to_be_visible()
+        page.wait_for_timeout(1000)
+        assert len(asked) <= 4
+        expect(page.get_by_role("heading", name="Sign in")).to_have_count(0)
+
+
 def test_an_edit_changes_only_what_was_changed(site: Site) -> None:
     with site.person() as page, api_of(page, site) as api:
         # With seconds, and at an offset that is not the browser's.
@@ -436,13 +498,112 @@ def test_of_two_changes_at_once_a_person_chooses(site: Site, choice: str) -> Non
             assert now["title"] == title
 
 
+def test_what_is_being_edited_stays_and_is_told_of_whatever_the_list_shows(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        add(page, "Draft")
+        page.get_by_role("radio", name="To do").check()
+        page.get_by_role("button", name="Draft", exact=True).click()
+        page.get_by_label("Title").fill("Half an hour of typing")
+        [seen] = other.get("/api/tasks").json()
+        other.patch(f"/api/tasks/{seen['id']}", json={"status": "in_progress"}).raise_for_status()
+        add(page, "Another")  # has the list fetched, which is without the first one now
+        page.get_by_label("Sort").select_option("By title")
+        expect(page.locator(".title")).to_have_text(["Another"])
+        expect(page.get_by_label("Title")).to_have_value("Half an hour of typing")
+        wait = held(page, "**/api/tasks/*", "PATCH")
+        page.get_by_role("button", name="Save").click()
+        go_on = wait()
+        page.get_by_role("radio", name="Completed").check()
+        expect(page.get_by_text("Another")).to_have_count(0)
+        expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
+        go_on()
+        expect(page.get_by_text("status is now “in progress”")).to_be_visible()
+        page.get_by_role("button", name="Keep mine").click()
+        expect(page.get_by_text("No task is like that.")).to_be_visible()
+        assert other.get(f"/api/tasks/{seen['id']}").json()["title"] == "Half an hour of typing"
+
+
+def test_what_is_typed_while_a_task_is_added_stays(site: Site) -> None:
+    with site.person() as page:
+        wait = held(page, LISTS, "POST")
+        page.get_by_label("New task").fill("First")
+        page.keyboard.press("Enter")
+        go_on = wait()
+        page.keyboard.type("Second")
+        go_on()
+        expect(task(page, "First")).to_be_visible()
+        expect(page.get_by_label("New task")).to_have_value("Second")
+        page.keyboard.press("Enter")
+        expect(page.locator(".title")).to_have_text(["Second", "First"])
+
+
+def test_a_task_that_was_not_added_can_be_mended(site: Site) -> None:
+    with site.person() as page:
+        page.get_by_label("New task").fill("Mend")
+        page.get_by_role("button", name="More", exact=True).click()
+        page.get_by_label("Tags, with commas").fill("x" * 51)
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_role("alert").filter(has_text="“Mend” was not added.")).to_be_visible()
+        page.get_by_role("button", name="Edit", exact=True).click()
+        page.get_by_label("Tags, with commas").fill("shorter")
+        page.get_by_role("button", name="Less", exact=True).click()  # hides what was said, and does not unsay it
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(task(page, "Mend")).to_contain_text("shorter")
+        expect(page.get_by_role("alert").filter(has_text="Mend")).to_have_count(0)
+
+
+@pytest.mark.parametrize("how", ["ticked", "deleted"])
+def test_a_task_that_is_deleted_elsewhere_leaves_the_list(site: Site, how: str) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        add(page, "Fleeting")
+        [seen] = other.get("/api/tasks").json()
+        other.delete(f"/api/tasks/{seen['id']}").raise_for_status()
+        if how == "ticked":
+            done(page, "Fleeting").click()
+            expect(page.get_by_role("alert").filter(has_text="This task was deleted meanwhile.")).to_be_visible()
+            page.get_by_role("button", name="Close").click()
+        else:
+            page.get_by_label("Delete Fleeting").click()
+        expect(page.get_by_text("Nothing to do")).to_be_visible()
+
+
+def test_a_task_that_is_changed_elsewhere_is_deleted_only_if_that_is_still_wanted(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        for title, answer in (("Kept", "Keep it"), ("Deleted", "Delete it")):
+            add(page, title)
+            [seen] = other.get("/api/tasks", params={"q": title}).json()
+            other.patch(f"/api/tasks/{seen['id']}", json={"priority": "high"}).raise_for_status()
+            page.get_by_label(f"Delete {title}").click()
+            expect(task(page, title)).to_contain_text("changed meanwhile, and is not deleted")
+            expect(task(page, title)).to_contain_text("high priority")
+            page.get_by_role("button", name=answer).click()
+        expect(page.locator(".title")).to_have_text(["Kept"])
+        expect(page.get_by_role("alert").filter(has_text="meanwhile")).to_have_count(0)
+
+
+def test_a_change_whose_answer_got_lost_is_no_conflict_with_oneself(site: Site) -> None:
+    with site.person() as page:
+        add(page, "Once")
+
+        def lose(route: Route) -> None:
+            route.fetch()
+            route.abort()
+
+        page.route("**/api/tasks/*", lose, times=1)
+        done(page, "Once").click()
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("alert").filter(has_text="Try again")).to_have_count(0)
+        expect(done(page, "Once")).to_be_checked()
+        expect(page.get_by_text("meanwhile")).to_have_count(0)
+
+
 def test_all_that_a_task_has_can_be_said_and_changed(site: Site) -> None:
     with site.person() as page:
         page.get_by_role("button", name="More", exact=True).click()
         page.get_by_label("New task").fill("Pay the rent")
         page.get_by_label("Description").fill("To the new account")
         page.get_by_label("Priority").nth(0).select_option("high")
-        page.get_by_label("Due").fill("2030-01-14T09:00")
+        page.get_by_label("Due", exact=True).fill("2030-01-14T09:00")
         page.get_by_label("Repeats").select_option("every week")
         page.get_by_label("Tags, with commas").fill("money, home, money")
         page.get_by_role("button", name="Add", exact=True).click()
@@ -465,6 +626,33 @@ def test_all_that_a_task_has_can_be_said_and_changed(site: Site) -> None:
         done(page, "Pay the rent").first.click()
         expect(task(page, "Pay the rent")).to_have_count(2)
         expect(page.get_by_text("21 Jan 2030, 09:00")).to_be_visible()
+
+
+def test_an_hour_that_the_clocks_leave_out_is_the_next_one(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as api:
+        page.get_by_role("button", name="More", exact=True).click()
+        page.get_by_label("New task").fill("Early")
+        page.get_by_label("Due", exact=True).fill("2030-03-31T02:30")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(task(page, "Early")).to_contain_text("31 Mar 2030, 03:30")
+        assert api.get("/api/tasks").json()[0]["due_date"] == "2030-03-31T01:30:00+00:00"
+
+
+def test_a_colour_is_sent_once_it_is_chosen(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as api:
+        api.post("/api/tasks", json={"title": "Paint", "tags": ["wall"]}).raise_for_status()
+        page.reload()
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url) if request.method == "PUT" else None)
+        page.get_by_label("Colour of wall").evaluate("""(field) => {
+            for (const shade of ["#100000", "#200000", "#300000"]) {
+                field.value = shade;
+                field.dispatchEvent(new Event("input", { bubbles: true }));
+            }
+            field.dispatchEvent(new Event("change", { bubbles: true }));
+        }""")
+        wait_until(lambda: api.get("/api/tags").json()[0]["color"] == "#300000")
+        assert len(sent) == 1
 
 
 def test_tasks_are_found_filtered_sorted_and_completed_ones_deleted(site: Site) -> None:
@@ -519,6 +707,23 @@ def test_a_long_list_goes_on_as_it_is_scrolled(site: Site) -> None:
         expect(page.get_by_role("button", name="More tasks")).to_have_count(0)
 
 
+def test_the_end_of_a_long_list_is_no_end_for_a_new_task(site: Site) -> None:
+    with site.person(viewport={"width": 900, "height": 600}) as page, api_of(page, site) as api:
+        for number in range(60):
+            api.post("/api/tasks", json={"title": f"Task {number}"}).raise_for_status()
+        page.reload()
+        expect(page.locator(".title")).to_have_count(50)
+        wait = held(page, LISTS, "GET")
+        page.get_by_label("New task").fill("New")
+        page.keyboard.press("Enter")
+        go_on = wait()  # the list, which is fetched anew
+        page.mouse.wheel(0, 9000)
+        page.wait_for_timeout(500)
+        go_on()
+        expect(task(page, "New")).to_have_count(1)
+        expect(page.locator(".title")).to_have_count(61)
+
+
 def test_everything_can_be_done_with_the_keyboard(site: Site) -> None:
     with site.person() as page:
         keys = page.keyboard
@@ -537,6 +742,9 @@ def test_everything_can_be_done_with_the_keyboard(site: Site) -> None:
         expect(page.get_by_label("Title")).to_be_focused()
         keys.press("Control+a")
         keys.type("Typed again")
+        page.evaluate("""document.activeElement.dispatchEvent(
+            new KeyboardEvent("keydown", { key: "Escape", bubbles: true, isComposing: true }))""")
+        expect(page.get_by_label("Title")).to_have_value("Typed again")  # an input method was cancelled, and no edit
         keys.press("Escape")
         expect(page.get_by_role("button", name="Typed", exact=True)).to_be_focused()
         keys.press("Enter")
@@ -590,3 +798,29 @@ def test_the_app_is_readable_and_accessible_on_every_screen(site: Site, device: 
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         assert_accessible(page, site)
         picture(page, f"sign-in-{scheme}") if device == "desktop" else None
+
+
+def test_two_servers_that_start_at_once_make_the_tables_once(frontend: Path, empty_database: str) -> None:
+    ports = [free_port(), free_port()]
+    environment = {"DATABASE_URL": empty_database, "BETTER_AUTH_SECRET": SECRET}
+    servers = [start(frontend, port, {**environment, "BETTER_AUTH_URL": f"http://localhost:{port}"}) for port in ports]
+    try:
+        wait_until(
+            lambda: (
+                any(each.poll() for each in servers)
+                or all(answers(f"http://localhost:{port}/sign-in") for port in ports)
+            )
+        )
+        assert [server.poll() for server in servers] == [None, None]
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
+
+
+def test_a_server_without_a_database_says_so_and_ends(frontend: Path) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    server = start(frontend, free_port(), {"DATABASE_URL": url, "BETTER_AUTH_SECRET": SECRET}, subprocess.PIPE)
+    _, said = server.communicate()
+    assert server.returncode == 1
+    assert "The tables of Better Auth cannot be made on DATABASE_URL: " in said

@@ -9,5 +9,6 @@ export default async function Page() {
   const session = await auth.api.getSession({ headers: await headers() });
   if (!session) redirect("/sign-in");
   const { id, name } = session.user;
-  return <TasksPage user={{ id, name }} apiUrl={apiUrl} />;
+  // With a key, so that nothing of one person is left when it becomes the page of another.
+  return <TasksPage key={id} user={{ id, name }} apiUrl={apiUrl} />;
 }

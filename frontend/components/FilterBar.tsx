@@ -3,7 +3,7 @@
 import { Search } from "lucide-react";
 import { type RefObject, useEffect, useRef, useState } from "react";
 
-import type { Filters } from "@/lib/api";
+import type { Filters, Tag } from "@/lib/api";
 import { useColor, useRemoveCompleted, useTags } from "@/lib/tasks";
 import { PRIORITIES, SORTS, STATUSES } from "@/lib/words";
 
@@ -12,6 +12,18 @@ import { Options } from "./Options";
 
 const NO_COLOR = "#808080";
 const SEARCH_DELAY_MS = 250;
+
+/** A tag's colour. React's onChange is told of each shade that the mouse passes; this only of the one that is chosen. */
+function ColorField({ tag, choose }: { tag: Tag; choose: (color: string) => void }) {
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    const element = field.current;
+    const onChange = () => element && choose(element.value);
+    element?.addEventListener("change", onChange);
+    return () => element?.removeEventListener("change", onChange);
+  }, [choose]);
+  return <input ref={field} type="color" aria-label={`Colour of ${tag.name}`} defaultValue={tag.color ?? NO_COLOR} />;
+}
 
 interface Props {
   filters: Filters;
@@ -33,7 +45,7 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
     });
 
   useEffect(() => {
-    const timer = setTimeout(() => set({ q: search }), SEARCH_DELAY_MS);
+    const timer = setTimeout(() => set({ q: search.trim() }), SEARCH_DELAY_MS);
     return () => clearTimeout(timer);
   }, [search]);
 
@@ -90,11 +102,10 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
         <ul className="tags" aria-label="Tags">
           {tags.data.map((tag) => (
             <li key={tag.name}>
-              <input
-                type="color"
-                aria-label={`Colour of ${tag.name}`}
-                value={tag.color ?? NO_COLOR}
-                onChange={(event) => color.mutate({ name: tag.name, color: event.target.value })}
+              <ColorField
+                key={tag.color}
+                tag={tag}
+                choose={(chosen) => color.mutate({ name: tag.name, color: chosen })}
               />
               <button type="button" aria-pressed={chosen.includes(tag.name)} onClick={() => toggle(tag.name)}>
                 {tag.name} <small>{tag.tasks}</small>

@@ -3,7 +3,8 @@
 import { useRouter } from "next/navigation";
 import { type FormEvent, useState } from "react";
 
-import { authClient, problemOf } from "@/lib/auth-client";
+import { authClient } from "@/lib/auth-client";
+import { problemOf } from "@/lib/words";
 
 import { Brand } from "./Brand";
 import { Notice } from "./Notice";

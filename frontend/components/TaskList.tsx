@@ -1,9 +1,9 @@
 "use client";
 
 import { ListTodo, SearchX } from "lucide-react";
-import { useEffect, useRef } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 
-import type { Filters } from "@/lib/api";
+import type { Filters, Task } from "@/lib/api";
 import { useTags, useTasks } from "@/lib/tasks";
 import { SignedOutError } from "@/lib/token";
 
@@ -11,26 +11,37 @@ import { Notice } from "./Notice";
 import { TaskRow } from "./TaskRow";
 
 export function TaskList({ filters }: { filters: Filters }) {
-  const { data, error, isPending, isPlaceholderData, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } =
-    useTasks(filters);
+  const { data, error, isPending, isPlaceholderData, isFetching, refetch, ...next } = useTasks(filters);
+  const { hasNextPage, fetchNextPage, isFetchingNextPage, isFetchNextPageError } = next;
   const colors = new Map(useTags().data?.map((tag) => [tag.name, tag.color]));
   const end = useRef<HTMLButtonElement>(null);
+  // What somebody edits or is told of stays, though a filter or another's change takes it off the list.
+  const [held, setHeld] = useState<ReadonlyMap<string, Task>>(new Map());
+  const hold = useCallback((id: string, task: Task | undefined) => {
+    setHeld((before) => {
+      if (before.get(id) === task) return before;
+      const others = [...before].filter(([each]) => each !== id);
+      return new Map(task ? [...others, [id, task]] : others);
+    });
+  }, []);
 
   useEffect(() => {
-    if (!end.current || !hasNextPage || isFetchingNextPage || error) return;
+    // A page that is fetched while the list is fetched anew would cut that off.
+    if (!end.current || !hasNextPage || isFetching || error) return;
     const seen = new IntersectionObserver(([entry]) => entry?.isIntersecting && fetchNextPage(), {
       rootMargin: "400px",
     });
     seen.observe(end.current);
     return () => seen.disconnect();
-  }, [hasNextPage, isFetchingNextPage, error, fetchNextPage]);
+  }, [hasNextPage, isFetching, error, fetchNextPage]);
 
   const isFiltered = Object.keys(filters).some((name) => name !== "sort");
-  const tasks = data?.pages.flatMap((page) => page.tasks) ?? [];
+  const listed = new Map(data?.pages.flatMap((page) => page.tasks.map((task) => [task.id, task] as const)));
+  const tasks = [...[...held.values()].filter((task) => !listed.has(task.id)), ...listed.values()];
   return (
     <section aria-label="Tasks" aria-busy={isPending || isPlaceholderData}>
-      {error && !(error instanceof SignedOutError) && (
-        <Notice actions={{ "Try again": () => (data && hasNextPage ? fetchNextPage() : refetch()) }}>
+      {error && !(error instanceof SignedOutError) && held.size === 0 && (
+        <Notice actions={{ "Try again": () => (isFetchNextPageError ? fetchNextPage() : refetch()) }}>
           {error.message}
         </Notice>
       )}
@@ -44,12 +55,12 @@ export function TaskList({ filters }: { filters: Filters }) {
       {tasks.length > 0 && (
         <ul className="card tasks">
           {tasks.map((task) => (
-            <TaskRow key={task.id} task={task} colors={colors} />
+            <TaskRow key={task.id} task={task} colors={colors} hold={hold} />
           ))}
         </ul>
       )}
       {hasNextPage && (
-        <button ref={end} className="more" type="button" disabled={isFetchingNextPage} onClick={() => fetchNextPage()}>
+        <button ref={end} className="more" type="button" disabled={isFetching} onClick={() => fetchNextPage()}>
           {isFetchingNextPage ? "Loading …" : "More tasks"}
         </button>
       )}

@@ -3,7 +3,7 @@
 import { Calendar, CircleDashed, Flag, Repeat, Trash2 } from "lucide-react";
 import { type FormEvent, type KeyboardEvent, useEffect, useRef, useState } from "react";
 
-import { ApiError, type Task, type TaskChanges } from "@/lib/api";
+import { isConflict, isGone, isMade, type Task, type TaskChanges } from "@/lib/api";
 import { readable } from "@/lib/dates";
 import { useChange, useLookUp, useRemove } from "@/lib/tasks";
 import { changesInWords, ruleInWords } from "@/lib/words";
@@ -11,9 +11,13 @@ import { changesInWords, ruleInWords } from "@/lib/words";
 import { Notice } from "./Notice";
 import { changedFields, readFields, TaskFields } from "./TaskFields";
 
-const isConflict = (error: Error | null) => error instanceof ApiError && error.code === "PRECONDITION_FAILED";
+interface Props {
+  task: Task;
+  colors: Map<string, string | null>;
+  hold: (id: string, task: Task | undefined) => void;
+}
 
-export function TaskRow({ task, colors }: { task: Task; colors: Map<string, string | null> }) {
+export function TaskRow({ task, colors, hold }: Props) {
   const change = useChange();
   const remove = useRemove();
   const lookUp = useLookUp();
@@ -23,7 +27,14 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
   const said = useRef<TaskChanges>({});
   const row = useRef<HTMLLIElement>(null);
   const titleButton = useRef<HTMLButtonElement>(null);
-  const theirs = isConflict(change.error) ? lookUp.data : undefined;
+  const mine = change.variables;
+  const now = lookUp.data;
+  const error = lookUp.error ?? change.error ?? remove.error;
+  // One thing at a time: a second change would name a version that the first has just replaced.
+  const isBusy = change.isPending || remove.isPending || lookUp.isPending;
+  const isHeld = Boolean(editing || isBusy || error);
+
+  useEffect(() => hold(task.id, isHeld ? task : undefined), [hold, isHeld, task]);
 
   useEffect(() => {
     if (!editing || !form.current) return;
@@ -31,54 +42,77 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
     return () => titleButton.current?.focus(); // who has finished goes on where they began
   }, [editing]);
 
-  function make(seen: Task, body: TaskChanges, onSuccess?: () => void) {
-    lookUp.reset();
-    change.mutate(
-      { task: seen, body },
-      { ...(onSuccess && { onSuccess }), onError: (error) => isConflict(error) && lookUp.mutate(task.id) },
-    );
-  }
-
   function close() {
     setEditing(undefined);
-    change.reset();
+    for (const mutation of [change, remove, lookUp]) mutation.reset();
+  }
+
+  function make(seen: Task, body: TaskChanges) {
+    if (isBusy) return;
+    remove.reset();
+    lookUp.reset();
+    // An answer that was lost looks like somebody else's change.
+    const onFound = (found: Task) => isMade(body, found) && close();
+    const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id, { onSuccess: onFound });
+    change.mutate({ task: seen, body }, { onSuccess: close, onError });
   }
 
   function save(seen: Task, event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
     // Only what was changed: of a due date the form shows no seconds, and no offset but the browser's.
-    make(seen, changedFields(event.currentTarget, said.current), close);
+    make(seen, changedFields(event.currentTarget, said.current));
   }
 
   function removeIt() {
-    if (remove.isPending) return;
-    const next = row.current?.nextElementSibling ?? row.current?.previousElementSibling;
+    if (isBusy) return;
+    change.reset();
     // Who works with the keyboard goes on with the task beside it.
-    remove.mutateAsync(task).then(
-      () => next?.querySelector<HTMLElement>(".title")?.focus(),
-      () => undefined, // it is shown
+    const next = row.current?.nextElementSibling ?? row.current?.previousElementSibling;
+    const onSuccess = () => next?.querySelector<HTMLElement>(".title")?.focus();
+    const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id);
+    remove.mutate(now && now.version > task.version ? now : task, { onSuccess, onError });
+  }
+
+  function notice() {
+    if (isBusy || !error) return null;
+    if (isGone(error)) return <Notice actions={{ Close: close }}>This task was deleted meanwhile.</Notice>;
+    if (isConflict(error) && now && mine)
+      return (
+        <Notice actions={{ "Keep theirs": close, "Keep mine": () => make(now, mine.body) }}>
+          This task was changed meanwhile: {changesInWords(mine.task, now)}. Which one shall it be?
+        </Notice>
+      );
+    if (isConflict(error) && now)
+      return (
+        <Notice actions={{ "Keep it": close, "Delete it": removeIt }}>
+          This task was changed meanwhile, and is not deleted.
+        </Notice>
+      );
+    return (
+      <Notice actions={{ "Try again": mine ? () => make(mine.task, mine.body) : removeIt }}>{error.message}</Notice>
     );
   }
 
   const completed = task.status === "completed";
   const isLate = task.due_date && !completed && new Date(task.due_date) < new Date();
-  const mine = change.variables;
   return (
     <li ref={row} className={completed ? "task completed" : "task"}>
       {editing ? (
         <form
           ref={form}
           onSubmit={(event) => save(editing, event)}
-          onKeyDown={(event: KeyboardEvent) => event.key === "Escape" && close()}
+          onKeyDown={(event: KeyboardEvent) =>
+            event.key === "Escape" && !event.nativeEvent.isComposing && !isBusy && close()
+          }
         >
           {/* biome-ignore lint/a11y/noAutofocus: who asked to edit goes on there */}
           <input name="title" aria-label="Title" defaultValue={editing.title} maxLength={200} required autoFocus />
           <TaskFields task={editing} />
           <div className="line">
-            <button className="primary" type="submit" disabled={change.isPending}>
+            <button className="primary" type="submit" disabled={isBusy}>
               Save
             </button>
-            <button type="button" onClick={close}>
+            <button type="button" disabled={isBusy} onClick={close}>
               Cancel
             </button>
           </div>
@@ -90,10 +124,16 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
             className={task.priority}
             aria-label={`${task.title} is completed`}
             checked={completed}
-            onChange={() => change.isPending || make(task, { status: completed ? "pending" : "completed" })}
+            onChange={() => make(task, { status: completed ? "pending" : "completed" })}
           />
           <div className="what">
-            <button ref={titleButton} className="title" type="button" title="Edit" onClick={() => setEditing(task)}>
+            <button
+              ref={titleButton}
+              className="title"
+              type="button"
+              title="Edit"
+              onClick={() => isBusy || setEditing(task)}
+            >
               {task.title}
             </button>
             {task.description && <p>{task.description}</p>}
@@ -130,17 +170,7 @@ export function TaskRow({ task, colors }: { task: Task; colors: Map<string, stri
           </button>
         </div>
       )}
-      {theirs && mine && (
-        <Notice actions={{ "Keep theirs": close, "Keep mine": () => make(theirs, mine.body, close) }}>
-          This task was changed meanwhile: {changesInWords(mine.task, theirs)}. Which one shall it be?
-        </Notice>
-      )}
-      {change.error && mine && !theirs && !lookUp.isPending && (
-        <Notice actions={{ "Try again": () => make(mine.task, mine.body, close) }}>
-          {(lookUp.error ?? change.error).message}
-        </Notice>
-      )}
-      {remove.error && <Notice actions={{ "Try again": removeIt }}>{remove.error.message}</Notice>}
+      {notice()}
     </li>
   );
 }

@@ -6,9 +6,10 @@ import { useRouter } from "next/navigation";
 import { useEffect, useRef, useState } from "react";
 
 import { type Api, createApi, type Filters } from "@/lib/api";
-import { authClient, problemOf } from "@/lib/auth-client";
+import { authClient } from "@/lib/auth-client";
 import { ApiProvider } from "@/lib/tasks";
-import { forgetToken, SignedOutError } from "@/lib/token";
+import { SignedOutError } from "@/lib/token";
+import { problemOf } from "@/lib/words";
 
 import { Brand } from "./Brand";
 import { FilterBar } from "./FilterBar";
@@ -38,7 +39,6 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
   const search = useRef<HTMLInputElement>(null);
 
   function leave() {
-    forgetToken();
     router.replace("/sign-in");
     router.refresh();
   }

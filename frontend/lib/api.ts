@@ -1,7 +1,7 @@
 import createClient from "openapi-fetch";
 
 import type { components, paths } from "./schema";
-import { accessToken, forgetToken, SignedOutError } from "./token";
+import { createTokens, SignedOutError } from "./token";
 import { unreachable } from "./words";
 
 export type Task = components["schemas"]["Task"];
@@ -22,17 +22,21 @@ export class ApiError extends Error {
   }
 }
 
+export const isConflict = (error: unknown) => error instanceof ApiError && error.code === "PRECONDITION_FAILED";
+export const isGone = (error: unknown) => error instanceof ApiError && error.code === "TASK_NOT_FOUND";
+
 /** Return a `fetch` that sends a user's token; if it is refused as expired or unknown, once more with a new one. */
 function fetchAs(userId: string) {
+  const tokens = createTokens(userId);
   const send = async (request: Request): Promise<Response> => {
-    request.headers.set("Authorization", `Bearer ${await accessToken(userId)}`);
+    request.headers.set("Authorization", `Bearer ${await tokens.get()}`);
     return fetch(request);
   };
   return async (request: Request): Promise<Response> => {
     const again = request.clone();
     const response = await send(request);
     if (response.status !== 401) return response;
-    forgetToken();
+    tokens.forget();
     return send(again);
   };
 }
@@ -54,12 +58,20 @@ async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; respons
   }
   const { data, error, response } = answer;
   if (response.ok) return { data: data as T, response };
-  if (response.status === 401) throw new SignedOutError();
   const problem = error as Partial<components["schemas"]["ProblemDetails"]> | undefined;
   throw new ApiError(problem?.detail ?? `The server answered ${response.status}.`, problem?.code);
 }
 
 const ifMatch = (task: Task) => ({ "If-Match": `"${task.version}"` });
+
+/** Whether a task is as a change wanted it. */
+export function isMade(body: TaskChanges, task: Task): boolean {
+  return (Object.keys(body) as (keyof TaskChanges)[]).every((name) =>
+    name === "due_date" && body.due_date && task.due_date
+      ? Date.parse(body.due_date) === Date.parse(task.due_date)
+      : JSON.stringify(body[name]) === JSON.stringify(task[name]),
+  );
+}
 
 /** Return the API at a URL for a user, as the functions that the app needs. Each throws ApiError or SignedOutError. */
 export function createApi(baseUrl: string, userId: string) {
@@ -88,8 +100,12 @@ export function createApi(baseUrl: string, userId: string) {
       return (await checked(client.PATCH("/api/tasks/{id}", { params, body }))).data;
     },
 
+    /** Delete a task if it is still the version that was seen, or gone already. */
     async remove(task: Task): Promise<void> {
-      await checked(client.DELETE("/api/tasks/{id}", { params: { path: { id: task.id }, header: ifMatch(task) } }));
+      const params = { path: { id: task.id }, header: ifMatch(task) };
+      await checked(client.DELETE("/api/tasks/{id}", { params })).catch((error) => {
+        if (!isGone(error)) throw error;
+      });
     },
 
     async removeCompleted(): Promise<number> {

@@ -10,8 +10,10 @@ export function toLocal(moment: string): string {
 
 /** The moment that such a field says, with the browser's offset from UTC, in whose time a recurrence rule is read. */
 export function fromLocal(local: string): string {
-  const east = -new Date(local).getTimezoneOffset();
-  return `${local}:00${east < 0 ? "-" : "+"}${two(Math.trunc(east / 60))}:${two(east % 60)}`;
+  const date = new Date(local);
+  const east = -date.getTimezoneOffset();
+  // Said anew, because an hour that the clocks leave out becomes the next one.
+  return `${toLocal(date.toISOString())}:00${east < 0 ? "-" : "+"}${two(Math.trunc(east / 60))}:${two(east % 60)}`;
 }
 
 /** A moment in the browser's own time; of yesterday, today and tomorrow by that name. */

@@ -9,7 +9,7 @@ import {
 } from "@tanstack/react-query";
 import { createContext, useContext } from "react";
 
-import type { Api, Filters, NewTask, Task, TaskChanges } from "./api";
+import { type Api, type Filters, isGone, type NewTask, type Task, type TaskChanges } from "./api";
 
 const ApiContext = createContext<Api | undefined>(undefined);
 export const ApiProvider = ApiContext.Provider;
@@ -47,13 +47,14 @@ export function useTags() {
   return useQuery({ queryKey: ["tags"], queryFn: () => api.tags() });
 }
 
-function useRefresh(): () => Promise<unknown> {
+/** Have the lists fetched again, once the last of the changes under way has ended. */
+function useRefresh(): () => void {
   const queries = useQueryClient();
-  return () =>
-    Promise.all([
-      queries.invalidateQueries({ queryKey: ["tasks"] }),
-      queries.invalidateQueries({ queryKey: ["tags"] }),
-    ]);
+  return () => {
+    if (queries.isMutating() > 1) return;
+    queries.invalidateQueries({ queryKey: ["tasks"] });
+    queries.invalidateQueries({ queryKey: ["tags"] });
+  };
 }
 
 export function useAdd() {
@@ -71,46 +72,38 @@ interface Change {
 export function useChange() {
   const api = useApi();
   const queries = useQueryClient();
-  const refresh = useRefresh();
   return useMutation({
     mutationFn: ({ task, body }: Change) => api.change(task, body),
     async onMutate({ task, body }) {
       await queries.cancelQueries({ queryKey: ["tasks"] });
       show(queries, task.id, (shown) => ({ ...shown, ...(body as Partial<Task>) }));
     },
-    onError: (_error, { task }) => show(queries, task.id, () => task),
-    onSuccess(changed) {
-      show(queries, changed.id, () => changed);
-      return refresh();
-    },
+    onError: (error, { task }) => show(queries, task.id, () => (isGone(error) ? null : task)),
+    onSuccess: (changed) => show(queries, changed.id, () => changed),
+    onSettled: useRefresh(),
   });
 }
 
 export function useRemove() {
   const api = useApi();
   const queries = useQueryClient();
-  const refresh = useRefresh();
   return useMutation({
     mutationFn: (task: Task) => api.remove(task),
-    onSuccess(_nothing, task) {
-      show(queries, task.id, () => null);
-      return refresh();
-    },
+    onSuccess: (_nothing, task) => show(queries, task.id, () => null),
+    onSettled: useRefresh(),
   });
 }
 
 export function useRemoveCompleted() {
   const api = useApi();
-  const onSuccess = useRefresh();
-  return useMutation({ mutationFn: () => api.removeCompleted(), onSuccess });
+  return useMutation({ mutationFn: () => api.removeCompleted(), onSettled: useRefresh() });
 }
 
 export function useColor() {
   const api = useApi();
-  const onSuccess = useRefresh();
   return useMutation({
     mutationFn: ({ name, color }: { name: string; color: string }) => api.color(name, color),
-    onSuccess,
+    onSettled: useRefresh(),
   });
 }
 
@@ -121,5 +114,6 @@ export function useLookUp() {
   return useMutation({
     mutationFn: (id: string) => api.get(id),
     onSuccess: (task) => show(queries, task.id, () => task),
+    onSettled: useRefresh(),
   });
 }

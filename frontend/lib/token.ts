@@ -8,10 +8,6 @@ interface Held {
   renewAt: number; // of performance.now(): the wall clock of a browser can be wrong by hours
 }
 
-// In memory only: what is in localStorage, any script of this origin can read, today and next week.
-let held: Held | undefined;
-let coming: Promise<Held> | undefined;
-
 async function fetchToken(userId: string): Promise<Held> {
   const askedAt = performance.now();
   const { data, error } = await authClient.token();
@@ -23,17 +19,25 @@ async function fetchToken(userId: string): Promise<Held> {
   return { token: data.token, renewAt: askedAt + (claims.exp - claims.iat) * 1000 * 0.75 };
 }
 
-/** Return an access token of this user that will live for a while yet; however many ask at once, one is fetched. */
-export async function accessToken(userId: string): Promise<string> {
-  if (!held || performance.now() > held.renewAt) {
-    coming ??= fetchToken(userId).finally(() => {
-      coming = undefined;
-    });
-    held = await coming;
-  }
-  return held.token;
-}
+/** Return where the access tokens of a user come from, and of nobody who signs in on the same page after them. */
+export function createTokens(userId: string) {
+  // In memory only: what is in localStorage, any script of this origin can read, today and next week.
+  let held: Held | undefined;
+  let coming: Promise<Held> | undefined;
+  return {
+    /** A token that will live for a while yet; however many ask at once, one is fetched. */
+    async get(): Promise<string> {
+      if (!held || performance.now() > held.renewAt) {
+        coming ??= fetchToken(userId).finally(() => {
+          coming = undefined;
+        });
+        held = await coming;
+      }
+      return held.token;
+    },
 
-export function forgetToken(): void {
-  held = undefined;
+    forget(): void {
+      held = undefined;
+    },
+  };
 }

@@ -30,6 +30,12 @@ export function unreachable(): string {
     : "You are offline. Nothing is lost: try again when you are back.";
 }
 
+/** What is wrong with an answer of Better Auth's client, as a sentence; or nothing. It throws where none came. */
+export async function problemOf(asked: Promise<{ error: { message?: string | undefined } | null }>): Promise<string> {
+  const { error } = await asked.catch(() => ({ error: { message: "" } }));
+  return error ? error.message || unreachable() : "";
+}
+
 const FIELDS = {
   title: "title",
   description: "description",
