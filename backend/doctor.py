@@ -14,7 +14,7 @@ from backend import isolation, migrations
 from backend.auth import Claims, TokenError, TokenExpiredError, UnknownKeyError, Verifier, authenticate
 from backend.embedded import database_url
 from backend.keys import JWKS_ALGORITHMS
-from backend.limits import Limits
+from backend.limits import SharedCounts
 from backend.problems import Problem
 from backend.settings import ENV_FILE, Settings, StartError, load_settings
 
@@ -85,9 +85,9 @@ def _examine_database(settings: Settings, report: _Report) -> None:
 
 
 async def _examine_redis(settings: Settings, report: _Report) -> None:
-    shared = Limits(settings).shared
-    if shared is None:
+    if settings.redis_url is None:
         return
+    shared = SharedCounts(settings.redis_url.get_secret_value())
     try:
         await shared.ping()
     except shared.errors as error:

@@ -125,8 +125,6 @@ MESSAGES = {
     "model_attributes_type": "must be a JSON object",
     "model_type": "must be a JSON object",
 }
-
-
 PATTERN_MESSAGES = {COLOR_PATTERN: "must be a colour like #3366ff"}
 
 
@@ -164,17 +162,15 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code == 404:
-        problem = Problem("NOT_FOUND", "There is nothing at this path. The API's routes are listed at /docs.")
-    elif error.status_code == 405:
+    if error.status_code == 405:
         # Starlette names the methods of the first route on this path only; each method here is a route.
         paths = request.app.openapi()["paths"]
         here = (paths[path] for path in paths if compile_path(path)[0].match(request.scope["path"]))
         allowed = ", ".join(method.upper() for operations in here for method in operations)
         allowed = allowed or (error.headers or {}).get("Allow", "GET")
         problem = Problem("METHOD_NOT_ALLOWED", f"This path takes {allowed}.", headers={"Allow": allowed})
-    else:
-        problem = Problem("INVALID_JSON", "The body could not be read as UTF-8 JSON.")
+    else:  # Starlette's router raises 404 and no other
+        problem = Problem("NOT_FOUND", "There is nothing at this path. The API's routes are listed at /docs.")
     return problem.response(_request_id(request))
 
 

@@ -51,8 +51,6 @@ def _plus_that_became_a_space(value: object) -> object:
 
 # PostgreSQL takes no offset over 16 hours, as ISO 8601 does; the moment is all that counts here.
 QueryDate = Annotated[DueDate, BeforeValidator(_plus_that_became_a_space), AfterValidator(in_utc)]
-
-
 NOT_GIVEN: Any = None  # which no sender can say, so the types do not have it
 
 

@@ -61,7 +61,7 @@ class UserRoute(APIRoute):
         self.app = self._serve
         declared = self.dependant
         names = {type(d.call) if isinstance(d.call, UserScheme) else d.call: d.name for d in declared.dependencies}
-        self._user_name = names[UserScheme] or ""
+        self._user_name = str(names[UserScheme])
         self._database_name = names.get(get_database)
         self._in_path = declared.path_params
         self._query = next(iter(declared.query_params), None)
