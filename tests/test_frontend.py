@@ -455,7 +455,6 @@ def test_an_api_that_refuses_every_token_is_told_of_and_not_asked_again_and_agai
         page.route(f"{site.api_url}/**", spoil)
         page.reload()
         expect(page.get_by_role("alert").filter(has_text="token").first).to_be_visible()
-        page.wait_for_timeout(1000)
         assert len(asked) <= 4
         expect(page.get_by_role("heading", name="Sign in")).to_have_count(0)
 
@@ -718,7 +717,7 @@ def test_the_end_of_a_long_list_is_no_end_for_a_new_task(site: Site) -> None:
         page.keyboard.press("Enter")
         go_on = wait()  # the list, which is fetched anew
         page.mouse.wheel(0, 9000)
-        page.wait_for_timeout(500)
+        expect(page.get_by_role("button", name="More tasks")).to_be_in_viewport()
         go_on()
         expect(task(page, "New")).to_have_count(1)
         expect(page.locator(".title")).to_have_count(61)
@@ -783,7 +782,12 @@ def test_the_app_is_readable_and_accessible_on_every_screen(site: Site, device: 
                 api.post("/api/tasks", json=body).raise_for_status()
             for name, color in {"family": "#d9480f", "garden": "#2b8a3e", "travel": "#1971c2"}.items():
                 api.put(f"/api/tags/{name}", json={"color": color}).raise_for_status()
+        wait = held(page, LISTS, "GET")
         page.reload()
+        go_on = wait()
+        expect(page.get_by_role("status", name="Loading …")).to_be_visible()
+        assert_accessible(page, site)
+        go_on()
         expect(page.locator(".title")).to_have_count(5)
         expect(page.get_by_label("Colour of travel")).to_be_visible()
         assert_accessible(page, site)
