@@ -49,6 +49,11 @@ class _Program:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    def wait(self) -> int:
+        """Wait until it has ended and all that it said is shown; return its exit code."""
+        self._reader.join()
+        return self._process.wait()
+
     def end(self) -> None:
         """End it as Ctrl-C would, and by force if it does not; with all that it started."""
         for name in ("SIGTERM", "SIGKILL"):
@@ -66,19 +71,15 @@ class _Program:
         self._reader.join(END_SECONDS)
 
 
-def _install(npm: str) -> None:
-    """Install the frontend's packages, if those of its lock file are not there yet."""
+def _is_installed() -> bool:
+    """Whether the frontend's packages are those of its lock file."""
     lock, installed = FRONTEND / "package-lock.json", FRONTEND / "node_modules" / ".package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
-        return
-    print("web | installing its packages, which is done once: npm ci", flush=True)
-    if subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=FRONTEND).returncode:  # nosec B603
-        raise StartError(f"`npm ci` in {FRONTEND} failed; what it said is above")
+    return installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).is_success
+        return httpx.get(url, timeout=2, trust_env=False).is_success
     except httpx.TransportError:
         return False
 
@@ -96,7 +97,6 @@ def run(settings: Settings, port: int, web_port: int) -> int:
     by_secret = os.environ.get("JWT_SIGNING") == "secret"
     if by_secret and settings.jwks_url:
         raise StartError("JWT_SIGNING=secret: then there is no JWKS. Unset BETTER_AUTH_URL and JWKS_URL (see .env)")
-    _install(npm)
     web, api = f"http://localhost:{web_port}", f"http://localhost:{port}"
     programs: list[_Program] = []
     told = False
@@ -117,6 +117,13 @@ def run(settings: Settings, port: int, web_port: int) -> int:
             time.sleep(0.2)
         return False
 
+    def install() -> None:
+        print("web | installing its packages, which is done once: npm ci", flush=True)
+        start("web", [npm, "ci", "--no-audit", "--no-fund"], FRONTEND, {})
+        wait_until(lambda: False)
+        if not told and programs.pop().wait():
+            raise StartError(f"`npm ci` in {FRONTEND} failed; what it said is above")
+
     with database_url(settings) as url:
         secret = settings.better_auth_secret.get_secret_value()
         frontend = {"DATABASE_URL": url, "BETTER_AUTH_URL": web, "BETTER_AUTH_SECRET": secret, "API_URL": api}
@@ -129,6 +136,8 @@ def run(settings: Settings, port: int, web_port: int) -> int:
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), tell)
         try:
+            if not _is_installed():
+                install()
             next_js = str(FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next")
             command = [node, next_js, "dev", "--hostname", "localhost", "--port", str(web_port)]
             start("web", command, FRONTEND, {**frontend, "NEXT_TELEMETRY_DISABLED": "1"})

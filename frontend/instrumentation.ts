@@ -1,19 +1,5 @@
-/** Before the first request, make Better Auth's tables, or bring them up to date; without them, end. */
 export async function register(): Promise<void> {
   if (process.env.NEXT_RUNTIME !== "nodejs") return;
-  const { getMigrations } = await import("better-auth/db/migration");
-  const { options } = await import("@/lib/auth-options");
-  try {
-    const client = await options.database.connect();
-    // One server at a time. Held by a transaction, so that a pool of connections in front of the database keeps it too.
-    await client.query("BEGIN");
-    await client.query("SELECT pg_advisory_xact_lock(hashtext('better-auth'))");
-    const { runMigrations } = await getMigrations(options);
-    await runMigrations();
-    await client.query("COMMIT");
-    client.release();
-  } catch (error) {
-    console.error(`The tables of Better Auth cannot be made on DATABASE_URL: ${error}`);
-    process.exit(1);
-  }
+  const { migrate } = await import("./instrumentation-node"); // not in the bundle of the edge, which has no processes
+  await migrate();
 }

@@ -347,9 +347,10 @@ def test_an_api_that_stops_under_an_open_page_is_told_of_and_when_it_is_back_the
             add(page, "Before")
         page.get_by_label("New task").fill("Meanwhile")
         page.get_by_role("button", name="Add", exact=True).click()
-        expect(page.get_by_role("alert").filter(has_text="The server cannot be reached.")).to_be_visible()
+        told = page.get_by_role("alert").filter(has_text="“Meanwhile” was not added. The server cannot be reached.")
+        expect(told).to_be_visible()
         with stopped_site.start_api():
-            page.get_by_role("button", name="Try again").click()
+            told.get_by_role("button", name="Try again").click()
             expect(page.locator(".title")).to_have_text(["Meanwhile", "Before"])
 
 
@@ -402,10 +403,12 @@ def test_who_is_offline_is_told_so_and_loses_nothing(site: Site) -> None:
         page.context.set_offline(True)
         page.get_by_label("New task").fill("Written in a tunnel")
         page.get_by_role("button", name="Add", exact=True).click()
-        expect(page.get_by_role("alert").filter(has_text="You are offline.")).to_be_visible()
+        told = page.get_by_role("alert").filter(has_text="“Written in a tunnel” was not added. You are offline.")
+        expect(told).to_be_visible()
         page.context.set_offline(False)
-        page.get_by_role("button", name="Try again").click()
+        told.get_by_role("button", name="Try again").click()
         expect(task(page, "Written in a tunnel")).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="offline")).to_have_count(0)
 
 
 def test_a_page_never_shows_the_tasks_of_whoever_signed_in_beside_it(site: Site) -> None:
@@ -536,6 +539,77 @@ def test_what_is_typed_while_a_task_is_added_stays(site: Site) -> None:
         expect(page.locator(".title")).to_have_text(["Second", "First"])
 
 
+def test_a_late_answer_does_not_take_the_focus_from_who_types_elsewhere(site: Site) -> None:
+    with site.person() as page:
+        add(page, "Neighbour")
+        for title, method in (("Deleted", "DELETE"), ("Edited", "PATCH")):
+            add(page, title)
+            wait = held(page, "**/api/tasks/*", method)
+            if method == "DELETE":
+                page.get_by_label("Delete Deleted").click()
+            else:
+                page.get_by_role("button", name="Edited", exact=True).click()
+                page.get_by_label("Title").fill("Edited well")
+                page.keyboard.press("Enter")
+            go_on = wait()
+            page.get_by_label("New task").click()
+            page.keyboard.type("Buy ")
+            go_on()
+            expect(page.get_by_role("button", name="Save")).to_have_count(0)
+            expect(page.get_by_role("button", name="Deleted", exact=True)).to_have_count(0)
+            page.keyboard.type("milk")
+            expect(page.get_by_label("New task")).to_have_value("Buy milk")
+            page.get_by_label("New task").fill("")
+
+
+def test_trying_again_sends_what_the_form_says_by_now(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        add(page, "Draft")
+        page.get_by_role("button", name="Draft", exact=True).click()
+        page.route("**/api/tasks/*", lambda route: route.abort(), times=1)
+        page.get_by_label("Title").fill("First try")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        page.get_by_label("Title").fill("Second, better text")
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("button", name="Second, better text", exact=True)).to_be_visible()
+        assert [each["title"] for each in other.get("/api/tasks").json()] == ["Second, better text"]
+
+
+def test_what_somebody_changed_and_changed_back_is_no_conflict(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        add(page, "Draft")
+        page.get_by_role("button", name="Draft", exact=True).click()
+        [seen] = other.get("/api/tasks").json()
+        for priority in ("high", "medium"):
+            other.patch(f"/api/tasks/{seen['id']}", json={"priority": priority}).raise_for_status()
+        page.get_by_label("Title").fill("Final")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("button", name="Final", exact=True)).to_be_visible()
+        expect(page.get_by_text("meanwhile")).to_have_count(0)
+
+
+def test_of_several_tasks_that_were_not_added_none_is_lost(site: Site) -> None:
+    with site.person() as page:
+        page.route(LISTS, lambda route: route.abort() if route.request.method == "POST" else route.fallback())
+        for title in ("Alpha", "Beta"):
+            page.get_by_label("New task").fill(title)
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("alert").filter(has_text=f"“{title}” was not added.")).to_be_visible()
+        page.unroute(LISTS)
+        page.get_by_label("New task").fill("Gamma")
+        for title in ("Alpha", "Beta", "Gamma", "Alpha"):  # each takes the place of the one before, which waits
+            told = page.get_by_role("alert").filter(has_text=f"“{title}” was not added.")
+            told.get_by_role("button", name="Edit").click()
+            expect(page.get_by_label("New task")).to_have_value(title)
+        page.keyboard.press("Enter")
+        for title in ("Beta", "Gamma"):
+            told = page.get_by_role("alert").filter(has_text=f"“{title}” was not added.")
+            told.get_by_role("button", name="Try again").click()
+            expect(told).to_have_count(0)
+        expect(page.locator(".title")).to_have_text(["Gamma", "Beta", "Alpha"])
+
+
 def test_a_task_that_was_not_added_can_be_mended(site: Site) -> None:
     with site.person() as page:
         page.get_by_label("New task").fill("Mend")
@@ -549,6 +623,23 @@ def test_a_task_that_was_not_added_can_be_mended(site: Site) -> None:
         page.get_by_role("button", name="Add", exact=True).click()
         expect(task(page, "Mend")).to_contain_text("shorter")
         expect(page.get_by_role("alert").filter(has_text="Mend")).to_have_count(0)
+
+
+def test_the_list_is_as_the_api_has_it_whichever_of_several_changes_ends_last(site: Site) -> None:
+    with site.person() as page:
+        add(page, "Ticked")
+        page.get_by_role("radio", name="To do").check()
+        wait = held(page, LISTS, "POST")
+        page.get_by_label("New task").fill("x")
+        page.get_by_role("button", name="More", exact=True).click()
+        page.get_by_label("Tags, with commas").fill("x" * 51)  # which the API refuses
+        page.get_by_role("button", name="Add", exact=True).click()
+        go_on = wait()
+        done(page, "Ticked").click()
+        expect(done(page, "Ticked")).to_be_checked()
+        go_on()
+        expect(page.get_by_role("alert").filter(has_text="“x” was not added.")).to_be_visible()
+        expect(page.get_by_text("No task is like that.")).to_be_visible()
 
 
 @pytest.mark.parametrize("how", ["ticked", "deleted"])
@@ -637,6 +728,19 @@ def test_an_hour_that_the_clocks_leave_out_is_the_next_one(site: Site) -> None:
         assert api.get("/api/tasks").json()[0]["due_date"] == "2030-03-31T01:30:00+00:00"
 
 
+def test_the_last_day_there_is_can_be_edited(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as api:
+        for moment in ("9999-12-31T23:59:59Z", "9999-12-31T12:00:00Z"):
+            api.post("/api/tasks", json={"title": moment[11:16], "due_date": moment}).raise_for_status()
+        page.reload()
+        for title in ("23:59", "12:00"):
+            page.get_by_role("button", name=title, exact=True).click()
+            page.get_by_label("Title").fill(f"At {title}")
+            page.get_by_role("button", name="Save").click()
+            expect(task(page, f"At {title}")).to_be_visible()
+        assert {each["due_date"][:10] for each in api.get("/api/tasks").json()} == {"9999-12-31"}
+
+
 def test_a_colour_is_sent_once_it_is_chosen(site: Site) -> None:
     with site.person() as page, api_of(page, site) as api:
         api.post("/api/tasks", json={"title": "Paint", "tags": ["wall"]}).raise_for_status()
@@ -689,8 +793,18 @@ def test_tasks_are_found_filtered_sorted_and_completed_ones_deleted(site: Site) 
         page.get_by_role("button", name="Delete completed").click()
         page.get_by_role("button", name="Delete", exact=True).click()
         expect(titles).to_have_text(["Weed", "Buy milk"])
+        page.get_by_role("button", name="garden 1").click()
         page.get_by_label("Delete Weed").click()
+        expect(page.get_by_text("No task is like that.")).to_be_visible()
+        page.get_by_role("button", name="garden 0").click()  # which no task has, but the filter still does
         expect(titles).to_have_text(["Buy milk"])
+        page.get_by_role("radio", name="Completed").check()
+        page.get_by_label("Sort").select_option("By title")
+        page.goto("about:blank")
+        page.go_back()
+        expect(titles).to_have_text(["Buy milk"])
+        expect(page.get_by_role("radio", name="All")).to_be_checked()
+        expect(page.get_by_label("Sort")).to_have_value("")
 
 
 def test_a_long_list_goes_on_as_it_is_scrolled(site: Site) -> None:

@@ -13,8 +13,14 @@ import { Options } from "./Options";
 const NO_COLOR = "#808080";
 const SEARCH_DELAY_MS = 250;
 
+interface ColorFieldProps {
+  tag: Tag;
+  failure: Error | null;
+  choose: (color: string) => void;
+}
+
 /** A tag's colour. React's onChange is told of each shade that the mouse passes; this only of the one that is chosen. */
-function ColorField({ tag, choose }: { tag: Tag; choose: (color: string) => void }) {
+function ColorField({ tag, failure, choose }: ColorFieldProps) {
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => {
     const element = field.current;
@@ -22,6 +28,10 @@ function ColorField({ tag, choose }: { tag: Tag; choose: (color: string) => void
     element?.addEventListener("change", onChange);
     return () => element?.removeEventListener("change", onChange);
   }, [choose]);
+  // After a failure it shows again what is.
+  useEffect(() => {
+    if (field.current) field.current.value = tag.color ?? NO_COLOR;
+  }, [tag.color, failure]);
   return <input ref={field} type="color" aria-label={`Colour of ${tag.name}`} defaultValue={tag.color ?? NO_COLOR} />;
 }
 
@@ -50,6 +60,9 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
   }, [search]);
 
   const chosen = filters.tag ?? [];
+  // Also one that no task has any more, or nobody could take it off.
+  const gone = chosen.filter((name) => !tags.data?.some((tag) => tag.name === name));
+  const shown: Tag[] = [...(tags.data ?? []), ...gone.map((name) => ({ name, color: null, tasks: 0 }))];
   const toggle = (name: string) => {
     const names = chosen.includes(name) ? chosen.filter((each) => each !== name) : [...chosen, name];
     set({ tag: names.length ? names : undefined });
@@ -64,7 +77,7 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
               <input
                 type="radio"
                 name="status"
-                defaultChecked={value === ""}
+                checked={value === (filters.status?.[0] ?? "")}
                 onChange={() => set({ status: value && [value] })}
               />
               {words}
@@ -85,11 +98,12 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
         </div>
       </div>
       <div className="line">
-        <select aria-label="Sort" onChange={(event) => set({ sort: event.target.value })}>
+        <select aria-label="Sort" value={filters.sort ?? ""} onChange={(event) => set({ sort: event.target.value })}>
           <Options of={SORTS} />
         </select>
         <select
           aria-label="Priority"
+          value={filters.priority?.[0] ?? ""}
           onChange={(event) => set({ priority: event.target.value && [event.target.value] })}
         >
           <Options of={{ "": "Any priority", ...PRIORITIES }} />
@@ -98,13 +112,13 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
           Delete completed
         </button>
       </div>
-      {tags.data && tags.data.length > 0 && (
+      {shown.length > 0 && (
         <ul className="tags" aria-label="Tags">
-          {tags.data.map((tag) => (
+          {shown.map((tag) => (
             <li key={tag.name}>
               <ColorField
-                key={tag.color}
                 tag={tag}
+                failure={color.error}
                 choose={(chosen) => color.mutate({ name: tag.name, color: chosen })}
               />
               <button type="button" aria-pressed={chosen.includes(tag.name)} onClick={() => toggle(tag.name)}>

@@ -32,12 +32,17 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
       .catch((error: Error) => setFailed((before) => [...before, { ...adding, problem: error.message }]));
   }
 
+  /** What the form holds: with the key that it had when it was sent before, if it is still the same. */
+  function read(element: HTMLFormElement): Adding {
+    const body = readFields(element) as NewTaskBody;
+    const before = edited.current;
+    const isSame = before && JSON.stringify(before.body) === JSON.stringify(body);
+    return { body, key: isSame ? before.key : crypto.randomUUID(), form: new FormData(element) };
+  }
+
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
-    const body = readFields(event.currentTarget) as NewTaskBody;
-    const before = edited.current;
-    const isSame = JSON.stringify(before?.body) === JSON.stringify(body);
-    send({ body, key: before && isSame ? before.key : crypto.randomUUID(), form: new FormData(event.currentTarget) });
+    send(read(event.currentTarget));
     // The form is free for the next one at once, however long the answer takes.
     edited.current = undefined;
     event.currentTarget.reset();
@@ -45,11 +50,15 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
   }
 
   function edit(adding: Adding) {
+    const element = form.current;
+    if (!element) return;
+    const present = read(element);
     drop(adding);
+    if (present.body.title) setFailed((before) => [...before, { ...present, problem: "You were writing it." }]);
     edited.current = adding;
     setOpen(true);
     for (const [name, text] of adding.form) {
-      const field = form.current?.elements.namedItem(name);
+      const field = element.elements.namedItem(name);
       if (field && "value" in field) field.value = String(text);
     }
     titleField.current?.focus();
@@ -63,6 +72,7 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
           <input
             ref={titleField}
             name="title"
+            dir="auto"
             aria-label="New task"
             placeholder="What is to be done?"
             maxLength={200}

@@ -11,7 +11,7 @@ export function TaskFields({ task }: { task?: Task }) {
     <div className="fields">
       <label className="wide">
         Description
-        <textarea name="description" maxLength={1000} rows={2} defaultValue={task?.description ?? ""} />
+        <textarea name="description" dir="auto" maxLength={1000} rows={2} defaultValue={task?.description ?? ""} />
       </label>
       {task && (
         <label>
@@ -32,7 +32,7 @@ export function TaskFields({ task }: { task?: Task }) {
         <input
           name="due_date"
           type="datetime-local"
-          max="9999-12-30T23:59"
+          max="9999-12-31T23:59"
           defaultValue={task?.due_date ? toLocal(task.due_date) : ""}
         />
       </label>

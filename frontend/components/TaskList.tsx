@@ -40,7 +40,7 @@ export function TaskList({ filters }: { filters: Filters }) {
   const tasks = [...[...held.values()].filter((task) => !listed.has(task.id)), ...listed.values()];
   return (
     <section aria-label="Tasks" aria-busy={isPending || isPlaceholderData}>
-      {error && !(error instanceof SignedOutError) && held.size === 0 && (
+      {error && !(error instanceof SignedOutError) && (
         <Notice actions={{ "Try again": () => (isFetchNextPageError ? fetchNextPage() : refetch()) }}>
           {error.message}
         </Notice>

@@ -1,7 +1,7 @@
 "use client";
 
 import { Calendar, CircleDashed, Flag, Repeat, Trash2 } from "lucide-react";
-import { type FormEvent, type KeyboardEvent, useEffect, useRef, useState } from "react";
+import { type KeyboardEvent, useEffect, useLayoutEffect, useRef, useState } from "react";
 
 import { isConflict, isGone, isMade, type Task, type TaskChanges } from "@/lib/api";
 import { readable } from "@/lib/dates";
@@ -39,8 +39,21 @@ export function TaskRow({ task, colors, hold }: Props) {
   useEffect(() => {
     if (!editing || !form.current) return;
     said.current = readFields(form.current);
-    return () => titleButton.current?.focus(); // who has finished goes on where they began
+    // Who has finished goes on where they began, unless they are elsewhere by now.
+    return () => {
+      if (document.activeElement === document.body) titleButton.current?.focus();
+    };
   }, [editing]);
+
+  useLayoutEffect(() => {
+    const element = row.current;
+    return () => {
+      if (!element?.contains(document.activeElement)) return;
+      // Who works with the keyboard goes on with the task beside the one that leaves.
+      const next = element.nextElementSibling ?? element.previousElementSibling;
+      next?.querySelector<HTMLElement>(".title")?.focus();
+    };
+  }, []);
 
   function close() {
     setEditing(undefined);
@@ -51,26 +64,28 @@ export function TaskRow({ task, colors, hold }: Props) {
     if (isBusy) return;
     remove.reset();
     lookUp.reset();
-    // An answer that was lost looks like somebody else's change.
-    const onFound = (found: Task) => isMade(body, found) && close();
+    function onFound(found: Task) {
+      if (isMade(body, found))
+        close(); // an answer that was lost looks like somebody else's change
+      else if (!changesInWords(seen, found)) make(found, body); // and what was changed back like none
+    }
     const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id, { onSuccess: onFound });
     change.mutate({ task: seen, body }, { onSuccess: close, onError });
   }
 
-  function save(seen: Task, event: FormEvent<HTMLFormElement>) {
-    event.preventDefault();
+  /** Send what the form says by now, or else once more what was sent. */
+  function save(seen: Task, sent: TaskChanges = {}) {
+    if (form.current && !form.current.reportValidity()) return;
     // Only what was changed: of a due date the form shows no seconds, and no offset but the browser's.
-    make(seen, changedFields(event.currentTarget, said.current));
+    make(seen, form.current ? changedFields(form.current, said.current) : sent);
   }
 
   function removeIt() {
     if (isBusy) return;
     change.reset();
-    // Who works with the keyboard goes on with the task beside it.
-    const next = row.current?.nextElementSibling ?? row.current?.previousElementSibling;
-    const onSuccess = () => next?.querySelector<HTMLElement>(".title")?.focus();
+    lookUp.reset();
     const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id);
-    remove.mutate(now && now.version > task.version ? now : task, { onSuccess, onError });
+    remove.mutate(now && now.version > task.version ? now : task, { onError });
   }
 
   function notice() {
@@ -78,7 +93,7 @@ export function TaskRow({ task, colors, hold }: Props) {
     if (isGone(error)) return <Notice actions={{ Close: close }}>This task was deleted meanwhile.</Notice>;
     if (isConflict(error) && now && mine)
       return (
-        <Notice actions={{ "Keep theirs": close, "Keep mine": () => make(now, mine.body) }}>
+        <Notice actions={{ "Keep theirs": close, "Keep mine": () => save(now, mine.body) }}>
           This task was changed meanwhile: {changesInWords(mine.task, now)}. Which one shall it be?
         </Notice>
       );
@@ -88,9 +103,8 @@ export function TaskRow({ task, colors, hold }: Props) {
           This task was changed meanwhile, and is not deleted.
         </Notice>
       );
-    return (
-      <Notice actions={{ "Try again": mine ? () => make(mine.task, mine.body) : removeIt }}>{error.message}</Notice>
-    );
+    const again = mine ? () => save(mine.task, mine.body) : removeIt;
+    return <Notice actions={{ Close: close, "Try again": again }}>{error.message}</Notice>;
   }
 
   const completed = task.status === "completed";
@@ -100,13 +114,24 @@ export function TaskRow({ task, colors, hold }: Props) {
       {editing ? (
         <form
           ref={form}
-          onSubmit={(event) => save(editing, event)}
+          onSubmit={(event) => {
+            event.preventDefault();
+            save(editing);
+          }}
           onKeyDown={(event: KeyboardEvent) =>
             event.key === "Escape" && !event.nativeEvent.isComposing && !isBusy && close()
           }
         >
-          {/* biome-ignore lint/a11y/noAutofocus: who asked to edit goes on there */}
-          <input name="title" aria-label="Title" defaultValue={editing.title} maxLength={200} required autoFocus />
+          <input
+            name="title"
+            dir="auto"
+            aria-label="Title"
+            defaultValue={editing.title}
+            maxLength={200}
+            required
+            // biome-ignore lint/a11y/noAutofocus: who asked to edit goes on there
+            autoFocus
+          />
           <TaskFields task={editing} />
           <div className="line">
             <button className="primary" type="submit" disabled={isBusy}>
@@ -130,13 +155,14 @@ export function TaskRow({ task, colors, hold }: Props) {
             <button
               ref={titleButton}
               className="title"
+              dir="auto"
               type="button"
               title="Edit"
               onClick={() => isBusy || setEditing(task)}
             >
               {task.title}
             </button>
-            {task.description && <p>{task.description}</p>}
+            {task.description && <p dir="auto">{task.description}</p>}
             <p className="facts">
               {task.priority !== "medium" && (
                 <span className={task.priority}>

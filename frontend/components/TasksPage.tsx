@@ -17,6 +17,8 @@ import { NewTask } from "./NewTask";
 import { Notice } from "./Notice";
 import { TaskList } from "./TaskList";
 
+const TYPED_IN = "input:not([type=checkbox], [type=radio]), textarea, select, dialog";
+
 /** The page of one person's tasks. */
 export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }; apiUrl: string }) {
   const router = useRouter();
@@ -52,7 +54,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
   useEffect(() => {
     function onKey(event: KeyboardEvent) {
       const target = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select, dialog")) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || target.closest(TYPED_IN)) return;
       const field = { n: title, "/": search }[event.key];
       if (field) {
         event.preventDefault();

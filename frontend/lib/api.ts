@@ -11,6 +11,7 @@ export type Tag = components["schemas"]["ListedTag"];
 export type Filters = Omit<NonNullable<paths["/api/tasks"]["get"]["parameters"]["query"]>, "cursor" | "limit">;
 
 const PAGE_SIZE = 50;
+const TIMEOUT_MS = 30_000; // longer than the API waits for its database
 
 /** What went wrong, as a sentence for people and, if the API answered, with the code to decide by. */
 export class ApiError extends Error {
@@ -30,7 +31,7 @@ function fetchAs(userId: string) {
   const tokens = createTokens(userId);
   const send = async (request: Request): Promise<Response> => {
     request.headers.set("Authorization", `Bearer ${await tokens.get()}`);
-    return fetch(request);
+    return fetch(request, { signal: AbortSignal.timeout(TIMEOUT_MS) });
   };
   return async (request: Request): Promise<Response> => {
     const again = request.clone();

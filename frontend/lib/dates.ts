@@ -4,6 +4,7 @@ const two = (number: number) => String(Math.abs(number)).padStart(2, "0");
 /** A moment as an `<input type="datetime-local">` has it: in the browser's own time, to the minute. */
 export function toLocal(moment: string): string {
   const date = new Date(moment);
+  if (date.getFullYear() > 9999) return ""; // no such field takes it
   const day = `${String(date.getFullYear()).padStart(4, "0")}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   return `${day}T${two(date.getHours())}:${two(date.getMinutes())}`;
 }

@@ -51,16 +51,19 @@ export function useTags() {
 function useRefresh(): () => void {
   const queries = useQueryClient();
   return () => {
-    if (queries.isMutating() > 1) return;
-    queries.invalidateQueries({ queryKey: ["tasks"] });
-    queries.invalidateQueries({ queryKey: ["tags"] });
+    // Later, when this one has ended too: of two that end together, each would leave it to the other.
+    setTimeout(() => {
+      if (queries.isMutating()) return;
+      queries.invalidateQueries({ queryKey: ["tasks"] });
+      queries.invalidateQueries({ queryKey: ["tags"] });
+    });
   };
 }
 
 export function useAdd() {
   const api = useApi();
-  const onSuccess = useRefresh();
-  return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key), onSuccess });
+  const onSettled = useRefresh();
+  return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key), onSettled });
 }
 
 interface Change {
