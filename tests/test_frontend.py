@@ -525,6 +525,23 @@ def test_what_is_being_edited_stays_and_is_told_of_whatever_the_list_shows(site:
         assert other.get(f"/api/tasks/{seen['id']}").json()["title"] == "Half an hour of typing"
 
 
+def test_a_task_can_be_opened_while_it_is_being_completed(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as api:
+        add(page, "Draft")
+        wait = held(page, "**/api/tasks/*", "PATCH")
+        done(page, "Draft").click()
+        go_on = wait()
+        page.get_by_role("button", name="Draft", exact=True).click()
+        page.get_by_label("Title").fill("Final")
+        expect(page.get_by_role("button", name="Save")).to_be_disabled()
+        go_on()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("button", name="Final", exact=True)).to_be_visible()
+        expect(page.get_by_text("meanwhile")).to_have_count(0)
+        [now] = api.get("/api/tasks").json()
+        assert (now["title"], now["status"]) == ("Final", "completed")
+
+
 def test_what_is_typed_while_a_task_is_added_stays(site: Site) -> None:
     with site.person() as page:
         wait = held(page, LISTS, "POST")

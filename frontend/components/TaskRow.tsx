@@ -32,18 +32,19 @@ export function TaskRow({ task, colors, hold }: Props) {
   const error = lookUp.error ?? change.error ?? remove.error;
   // One thing at a time: a second change would name a version that the first has just replaced.
   const isBusy = change.isPending || remove.isPending || lookUp.isPending;
-  const isHeld = Boolean(editing || isBusy || error);
+  const isEditing = Boolean(editing);
+  const isHeld = Boolean(isEditing || isBusy || error);
 
   useEffect(() => hold(task.id, isHeld ? task : undefined), [hold, isHeld, task]);
 
   useEffect(() => {
-    if (!editing || !form.current) return;
+    if (!isEditing || !form.current) return;
     said.current = readFields(form.current);
     // Who has finished goes on where they began, unless they are elsewhere by now.
     return () => {
       if (document.activeElement === document.body) titleButton.current?.focus();
     };
-  }, [editing]);
+  }, [isEditing]);
 
   useLayoutEffect(() => {
     const element = row.current;
@@ -70,7 +71,9 @@ export function TaskRow({ task, colors, hold }: Props) {
       else if (!changesInWords(seen, found)) make(found, body); // and what was changed back like none
     }
     const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id, { onSuccess: onFound });
-    change.mutate({ task: seen, body }, { onSuccess: close, onError });
+    // Who has opened the form meanwhile goes on, from the version that this made.
+    const goOn = (made: Task) => setEditing((opened) => opened && { ...opened, version: made.version });
+    change.mutate({ task: seen, body }, { onSuccess: isEditing ? close : goOn, onError });
   }
 
   /** Send what the form says by now, or else once more what was sent. */
@@ -158,7 +161,7 @@ export function TaskRow({ task, colors, hold }: Props) {
               dir="auto"
               type="button"
               title="Edit"
-              onClick={() => isBusy || setEditing(task)}
+              onClick={() => setEditing(task)}
             >
               {task.title}
             </button>
