@@ -1,14 +1,13 @@
 "use client";
 
-import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { QueryClientProvider } from "@tanstack/react-query";
 import { LogOut } from "lucide-react";
 import { useRouter } from "next/navigation";
 import { useEffect, useRef, useState } from "react";
 
 import { type Api, createApi, type Filters } from "@/lib/api";
 import { authClient } from "@/lib/auth-client";
-import { ApiProvider } from "@/lib/tasks";
-import { SignedOutError } from "@/lib/token";
+import { ApiProvider, createQueries } from "@/lib/tasks";
 import { problemOf } from "@/lib/words";
 
 import { Brand } from "./Brand";
@@ -23,18 +22,7 @@ const TYPED_IN = "input:not([type=checkbox], [type=radio]), textarea, select, di
 export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }; apiUrl: string }) {
   const router = useRouter();
   const [api] = useState<Api>(() => createApi(apiUrl, user.id));
-  const [queries] = useState(() => {
-    const onError = (error: Error) => error instanceof SignedOutError && leave();
-    return new QueryClient({
-      queryCache: new QueryCache({ onError }),
-      mutationCache: new MutationCache({ onError }),
-      // Whether the browser believes it is online says little: ask, and say what came of it.
-      defaultOptions: {
-        queries: { networkMode: "always", retry: false, staleTime: 10_000 },
-        mutations: { networkMode: "always", retry: false },
-      },
-    });
-  });
+  const [queries] = useState(() => createQueries(leave));
   const [filters, setFilters] = useState<Filters>({});
   const [problem, setProblem] = useState("");
   const title = useRef<HTMLInputElement>(null);

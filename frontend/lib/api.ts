@@ -109,9 +109,8 @@ export function createApi(baseUrl: string, userId: string) {
       });
     },
 
-    async removeCompleted(): Promise<number> {
-      const params = { query: { status: ["completed" as const] } };
-      return (await checked(client.DELETE("/api/tasks", { params }))).data.deleted;
+    async removeCompleted(): Promise<void> {
+      await checked(client.DELETE("/api/tasks", { params: { query: { status: ["completed"] } } }));
     },
 
     async tags(): Promise<Tag[]> {

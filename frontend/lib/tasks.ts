@@ -1,7 +1,9 @@
 import {
   type InfiniteData,
   keepPreviousData,
-  type QueryClient,
+  MutationCache,
+  QueryCache,
+  QueryClient,
   useInfiniteQuery,
   useMutation,
   useQuery,
@@ -10,6 +12,26 @@ import {
 import { createContext, useContext } from "react";
 
 import { type Api, type Filters, isGone, type NewTask, type Task, type TaskChanges } from "./api";
+import { SignedOutError } from "./token";
+
+/** Return the cache of what the API has: all of it is fetched again once the last of the changes under way has ended. */
+export function createQueries(onSignedOut: () => void): QueryClient {
+  const onError = (error: Error) => error instanceof SignedOutError && onSignedOut();
+  // Later, when this one has ended too: of two that end together, each would leave it to the other.
+  const onSettled = () => {
+    setTimeout(() => queries.isMutating() || queries.invalidateQueries());
+  };
+  const queries: QueryClient = new QueryClient({
+    queryCache: new QueryCache({ onError }),
+    mutationCache: new MutationCache({ onError, onSettled }),
+    // Whether the browser believes it is online says little: ask, and say what came of it.
+    defaultOptions: {
+      queries: { networkMode: "always", retry: false, staleTime: 10_000 },
+      mutations: { networkMode: "always", retry: false },
+    },
+  });
+  return queries;
+}
 
 const ApiContext = createContext<Api | undefined>(undefined);
 export const ApiProvider = ApiContext.Provider;
@@ -47,23 +69,9 @@ export function useTags() {
   return useQuery({ queryKey: ["tags"], queryFn: () => api.tags() });
 }
 
-/** Have the lists fetched again, once the last of the changes under way has ended. */
-function useRefresh(): () => void {
-  const queries = useQueryClient();
-  return () => {
-    // Later, when this one has ended too: of two that end together, each would leave it to the other.
-    setTimeout(() => {
-      if (queries.isMutating()) return;
-      queries.invalidateQueries({ queryKey: ["tasks"] });
-      queries.invalidateQueries({ queryKey: ["tags"] });
-    });
-  };
-}
-
 export function useAdd() {
   const api = useApi();
-  const onSettled = useRefresh();
-  return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key), onSettled });
+  return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key) });
 }
 
 interface Change {
@@ -83,7 +91,6 @@ export function useChange() {
     },
     onError: (error, { task }) => show(queries, task.id, () => (isGone(error) ? null : task)),
     onSuccess: (changed) => show(queries, changed.id, () => changed),
-    onSettled: useRefresh(),
   });
 }
 
@@ -93,20 +100,18 @@ export function useRemove() {
   return useMutation({
     mutationFn: (task: Task) => api.remove(task),
     onSuccess: (_nothing, task) => show(queries, task.id, () => null),
-    onSettled: useRefresh(),
   });
 }
 
 export function useRemoveCompleted() {
   const api = useApi();
-  return useMutation({ mutationFn: () => api.removeCompleted(), onSettled: useRefresh() });
+  return useMutation({ mutationFn: () => api.removeCompleted() });
 }
 
 export function useColor() {
   const api = useApi();
   return useMutation({
     mutationFn: ({ name, color }: { name: string; color: string }) => api.color(name, color),
-    onSettled: useRefresh(),
   });
 }
 
@@ -117,6 +122,5 @@ export function useLookUp() {
   return useMutation({
     mutationFn: (id: string) => api.get(id),
     onSuccess: (task) => show(queries, task.id, () => task),
-    onSettled: useRefresh(),
   });
 }
