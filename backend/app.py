@@ -6,15 +6,16 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, WebSocketRoute
 
 from backend import bulk, health, logs, me, metrics, migrations, openapi, problems, tags, tasks, transfer
 from backend.auth import Verifier
 from backend.database import Database
 from backend.embedded import database_url
 from backend.limits import Limits
-from backend.settings import Settings
+from backend.settings import DeclarationError, Settings
 
 MODULES = (tasks, bulk, tags, transfer, me, health, metrics)
 
@@ -24,6 +25,17 @@ DESCRIPTION = """
 Your users' tasks, for a Next.js app with Better Auth. Send the JWT of `GET /api/auth/token` as a bearer token;
 in development, `uv run main.py token --user alice` prints one for **Authorize**.
 """
+
+
+def routes_of(router: APIRouter) -> list[BaseRoute]:
+    """Return a module's routes. Raises DeclarationError for a WebSocket, whose token nothing would check."""
+    for route in router.routes:
+        if isinstance(route, WebSocketRoute):
+            raise DeclarationError(
+                f"WebSocket {route.path}: {route.name}() would be open to everybody, and the server speaks no "
+                "WebSocket. Remove the route, and answer over HTTP."
+            )
+    return router.routes
 
 
 @contextmanager
@@ -66,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         # Not by include_router(), which looks for the route twice on each request.
-        routes=[route for module in MODULES for route in module.router.routes],
+        routes=[route for module in MODULES for route in routes_of(module.router)],
     )
     app.state.verifier = verifier
     app.state.limits = limits

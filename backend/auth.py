@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from jose import jws
 from jose.exceptions import JOSEError
 
@@ -294,7 +295,7 @@ async def current_user(request: Request) -> Claims:
         log.warning("authentication_failed", reason=error.reason, client=request.client and request.client.host)
         AUTHENTICATION_FAILURES.labels(error.reason).inc()
         expired = isinstance(error, TokenExpiredError)
-        if not expired:  # which is everyday life, and the caller must be told to get a new one
+        if not expired:  # expiry is routine, so it does not count as a failure
             await limits.count_failure(request)
         raise Problem(
             "TOKEN_EXPIRED" if expired else "INVALID_TOKEN",
@@ -302,17 +303,23 @@ async def current_user(request: Request) -> Claims:
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         ) from None
     request.state.user_id = claims.user_id
+    request.state.claims = claims
     await limits.count_request(request, claims.user_id)
     return claims
 
 
-class UserScheme(HTTPBearer):
-    """Says that a route is for a user, which UserRoute gives it, and puts the scheme into the API's description."""
+class UserScheme(SecurityBase):
+    """The dependency behind CurrentUser. UserRoute has checked the token before; on any other route this checks it."""
+
+    def __init__(self) -> None:
+        self.scheme_name = "UserScheme"
+        self.model = HTTPBearer(
+            bearerFormat="JWT", description="A JWT of Better Auth, or of `uv run main.py token --user NAME`."
+        )
+
+    async def __call__(self, request: Request) -> Claims:
+        claims: Claims | None = getattr(request.state, "claims", None)
+        return claims or await current_user(request)
 
 
-CurrentUser = Annotated[
-    Claims,
-    Depends(
-        UserScheme(bearerFormat="JWT", description="A JWT of Better Auth, or of `uv run main.py token --user NAME`.")
-    ),
-]
+CurrentUser = Annotated[Claims, Depends(UserScheme())]

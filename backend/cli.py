@@ -29,9 +29,9 @@ def _fail(error: StartError, code: int = 1) -> NoReturn:
 
 def app_for_uvicorn() -> "FastAPI":
     """Return the application for `uvicorn main:app`; with settings that do not allow a start, exit with 1."""
-    from backend.app import create_app
-
     try:
+        from backend.app import create_app
+
         write_env_file()
         app = create_app(load_settings())
     except StartError as error:

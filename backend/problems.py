@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -88,6 +89,17 @@ class Problem(HTTPException):
         super().__init__(status, detail, headers)
         self.errors = errors
 
+    @classmethod
+    def of_status(cls, status: int, detail: str, headers: Mapping[str, str] | None = None) -> "Problem":
+        """Return the problem for an HTTPException of a route's own: its status, and the code of that name."""
+        problem = cls("INTERNAL_ERROR", detail, headers=headers)
+        problem.status_code = status
+        try:
+            problem.title, problem.code = HTTPStatus(status).phrase, HTTPStatus(status).name
+        except ValueError:  # a status that has no name
+            problem.title, problem.code = "Error", "ERROR"
+        return problem
+
     def response(self, request_id: str) -> Response:
         body: dict[str, Any] = {
             "type": "about:blank",
@@ -162,6 +174,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code < 200 or error.status_code in (204, 304):  # these have no body
+        return Response(status_code=error.status_code, headers=error.headers)
     if error.status_code == 405:
         # Starlette names the methods of the first route on this path only; each method here is a route.
         paths = request.app.openapi()["paths"]
@@ -169,8 +183,10 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         allowed = ", ".join(method.upper() for operations in here for method in operations)
         allowed = allowed or (error.headers or {}).get("Allow", "GET")
         problem = Problem("METHOD_NOT_ALLOWED", f"This path takes {allowed}.", headers={"Allow": allowed})
-    else:  # Starlette's router raises 404 and no other
+    elif "endpoint" not in request.scope:  # a 404 of the router: no route was found
         problem = Problem("NOT_FOUND", "There is nothing at this path. The API's routes are listed at /docs.")
+    else:
+        problem = Problem.of_status(error.status_code, str(error.detail), error.headers)
     return problem.response(_request_id(request))
 
 

@@ -39,6 +39,10 @@ class StartError(Exception):
         self.problems = problems
 
 
+class DeclarationError(StartError):
+    """A route or a table that cannot work as it is declared: raised at import, with what to do about it."""
+
+
 def _http_url(value: str) -> SplitResult:
     """Return the parts of an http(s) URL, or raise ValueError with a sentence."""
     try:

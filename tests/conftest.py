@@ -18,10 +18,11 @@ import httpx
 import psycopg2
 import pytest
 import uvicorn
+from fastapi import APIRouter
 from jose import jws
 
 from backend import logs, migrations
-from backend.app import create_app
+from backend.app import create_app, routes_of
 from backend.embedded import EmbeddedServer
 from backend.server import KEEP_ALIVE_SECONDS, Protocol
 from backend.settings import Settings
@@ -115,9 +116,10 @@ def wire(database_url: str) -> Iterator[Wire]:
 
 
 @contextmanager
-def serving(configuration: Settings, port: int = 0) -> Iterator[str]:
-    """Run the API with these settings, in a thread, on this or any free port, and yield its URL."""
+def serving(configuration: Settings, port: int = 0, router: APIRouter | None = None) -> Iterator[str]:
+    """Run the API with these settings, in a thread, on this or any free port, with a router more, and yield its URL."""
     app = create_app(configuration)
+    app.router.routes += routes_of(router) if router else []
     config = uvicorn.Config(app, port=port, log_config=None, access_log=False)
     config.http, config.timeout_keep_alive = Protocol, KEEP_ALIVE_SECONDS  # as main.py has them
     server = uvicorn.Server(config)
