@@ -10,14 +10,13 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from backend import bulk, health, logs, me, metrics, migrations, openapi, problems, tags, tasks, transfer
+from backend import crud, export_import, health, logs, me, metrics, middleware, migrations, openapi, problems, tables
 from backend.auth import Verifier
 from backend.database import Database
 from backend.embedded import database_url
 from backend.limits import Limits
+from backend.resources import RESOURCES
 from backend.settings import DeclarationError, Settings
-
-MODULES = (tasks, bulk, tags, transfer, me, health, metrics)
 
 log = structlog.get_logger()
 
@@ -25,6 +24,17 @@ DESCRIPTION = """
 Your users' tasks, for a Next.js app with Better Auth. Send the JWT of `GET /api/auth/token` as a bearer token;
 in development, `uv run main.py token --user alice` prints one for **Authorize**.
 """
+
+
+def routers() -> list[APIRouter]:
+    """Return the routers of everything: the resources, the modules that declare them, and the rest."""
+    own = [module.router for module in tables.MODULES if hasattr(module, "router")]
+    return [
+        *map(crud.router, RESOURCES),
+        *own,
+        export_import.router(),
+        *(module.router for module in (me, health, metrics)),
+    ]
 
 
 def routes_of(router: APIRouter) -> list[BaseRoute]:
@@ -78,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         # Not by include_router(), which looks for the route twice on each request.
-        routes=[route for module in MODULES for route in routes_of(module.router)],
+        routes=[route for router in routers() for route in routes_of(router)],
     )
     app.state.verifier = verifier
     app.state.limits = limits
@@ -105,8 +115,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
 
     def body_limit(path: str) -> int:
-        return settings.max_import_bytes if path == transfer.IMPORT_PATH else settings.max_body_bytes
+        return settings.max_import_bytes if path == export_import.IMPORT_PATH else settings.max_body_bytes
 
     access_log = settings.log_level in ("debug", "info")
-    app.add_middleware(logs.RequestMiddleware, body_limit=body_limit, cors=cors, access_log=access_log)
+    app.add_middleware(middleware.RequestMiddleware, body_limit=body_limit, cors=cors, access_log=access_log)
     return app

@@ -15,10 +15,10 @@ from fastapi.security.base import SecurityBase
 from jose import jws
 from jose.exceptions import JOSEError
 
+from backend.fields import MAX_USER_ID_LENGTH
 from backend.keys import JWKS_ALGORITHMS, KeySet, VerificationKey, shared_secret
 from backend.limits import Limits
 from backend.metrics import AUTHENTICATION_FAILURES
-from backend.models import MAX_USER_ID_LENGTH
 from backend.problems import Problem
 from backend.settings import Settings
 

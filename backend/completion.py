@@ -1,41 +1,67 @@
-"""Changing tasks: one statement, or two where one that recurs is completed, whose next date python-dateutil finds."""
+"""Completing tasks that recur: their next date, which python-dateutil finds, and the statements that make it."""
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Integer,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal_column,
+    not_,
+    null,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
 
-from backend import preconditions, statements
-from backend.database import Database
-from backend.models import Status, in_utc, local_due
-from backend.problems import Problem
+from backend.database import sql
+from backend.fields import in_utc
 from backend.recurrence import next_occurrence
+from backend.statements import KEPT, Statements, as_json, count
 
-# For UUIDv5: any constant, for good. Another one would make a second next occurrence of a task completed again.
+# For UUIDv5. Never change this: a task completed again would get a second next occurrence.
 NEXT_NAMESPACE = UUID("c1a8f6cd-7a3e-53ae-9b0a-5f6c6f2a4c11")
+COMPLETED = "completed"
+# What a task hands on to its next occurrence, beside what the rule says of it.
+HANDED_ON = ("user_id", "title", "description", "priority", "tags", "due_offset")
+# What is seen of a recurring task before it is completed.
+SEEN = ("id", "version", "status", "recurrence_rule", "due_date", "due_offset")
 
 
-def not_found() -> Problem:
-    """Return the 404: the same whether a task is missing or another user's."""
-    return Problem("TASK_NOT_FOUND", "There is no such task.")
+def completes(changes: dict[str, Any]) -> bool:
+    """Return whether a change completes tasks that may recur."""
+    return changes.get("status") == COMPLETED and changes.get("recurrence_rule", "") is not None
 
 
-def _completes(changes: dict[str, Any]) -> bool:
-    return changes.get("status") == Status.completed and changes.get("recurrence_rule", "") is not None
+def local_due(due: datetime | None, offset: int | None) -> datetime | None:
+    """Return a due date at the offset from UTC, in seconds, that it was given in; raise OverflowError."""
+    return due and due.astimezone(timezone(timedelta(seconds=offset or 0)))
 
 
-def _next(changes: dict[str, Any], recurring: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """Return the parameters of a completion: each recurring task as it was seen, and its next occurrence if any.
+def next_ones(changes: dict[str, Any], recurring: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Return the parameters of a completion: each recurring task as in SEEN, and its next occurrence if any.
 
     The next one's id is made of the task's and of its date, so that a task completed again makes no second one.
     """
-    found: dict[str, list[Any]] = {name: [] for name in ("ids", "seen", "next_ids", "next_dues", "next_rules")}
+    found: dict[str, list[Any]] = {name: [] for name in ("_ids", "_seen", "_next_ids", "_next_dues", "_next_rules")}
     for task_id, version, _, rule, due, offset in recurring:
         rule, due = changes.get("recurrence_rule", rule), changes.get("due_date", due)
-        offset = changes.get("due_offset", offset)
-        local = local_due(due, offset)
-        coming = local and next_occurrence(rule, local)
-        next_due, next_rule = coming or (None, None)
+        local = local_due(due, changes.get("due_offset", offset))
+        next_due, next_rule = (local and next_occurrence(rule, local)) or (None, None)
         next_id = uuid5(NEXT_NAMESPACE, f"{task_id} {next_due.timestamp()}") if next_due else None
         values = (task_id, version, next_id, next_due and in_utc(next_due), next_rule)
         for name, value in zip(found, values, strict=True):
@@ -43,47 +69,118 @@ def _next(changes: dict[str, Any], recurring: list[tuple[Any, ...]]) -> dict[str
     return found
 
 
-async def change(
-    db: Database, user_id: str, task_id: UUID, changes: dict[str, Any], versions: list[int] | None
-) -> tuple[str, int]:
-    """Change one task and return its JSON and version; raise Problem TASK_NOT_FOUND or PRECONDITION_FAILED."""
-    fields = frozenset(changes) - {"due_offset"}
-    completes = _completes(changes)
-    while True:
-        statement = statements.update_one(fields, completes)
-        # Without a condition, done twice is as good as done once.
-        rows = await db.run(statement, user_id, repeatable=versions is None, id=task_id, versions=versions, **changes)
-        if not rows:
-            raise not_found()
-        task_json, version, *before = rows[0]
-        if task_json is not None:
-            return task_json, version
-        _, seen, status, rule, *_ = before
-        if versions is not None and seen not in versions:
-            raise preconditions.failed()
-        if completes and status != Status.completed and changes.get("recurrence_rule", rule) is not None:
-            completion = statements.complete_one(fields)
-            parameters = changes | _next(changes, [tuple(before)])
-            rows = await db.run(completion, user_id, repeatable=versions is None, **parameters)
-            if rows:
-                task_json, version = rows[0]
-                return task_json, version
-        # Somebody changed or deleted it meanwhile: look again.
+class TaskStatements(Statements):
+    """The statements on tasks, with what follows from a status and a due date."""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.complete_unless_recurring = lru_cache(KEPT)(self._complete_unless_recurring)
+        self.complete_one = lru_cache(KEPT)(self._complete_one)
+        self.complete_all_unless_recurring = lru_cache(KEPT)(self._complete_all_unless_recurring)
+        self.complete_all = lru_cache(KEPT)(self._complete_all)
 
-async def change_all(
-    db: Database, user_id: str, condition: ColumnElement[bool], filters: dict[str, Any], changes: dict[str, Any]
-) -> int:
-    """Change all of a user's tasks that the filters name, and return how many."""
-    fields = frozenset(changes) - {"due_offset"}
-    statement = statements.update_all(condition, fields, _completes(changes))
-    while True:
-        rows = await db.run(statement, user_id, **filters, **changes)
-        recurring = [row[1:] for row in rows if row[1] is not None]
-        if not recurring:
-            return int(rows[0][0])
-        completion = statements.complete_all(condition, fields)
-        [(count,)] = await db.run(completion, user_id, **filters, **changes, **_next(changes, recurring))
-        if count:
-            return int(count)
-        # Somebody changed one of them between the two statements: look again.
+    @property
+    def _completed(self) -> ColumnElement[Any]:
+        return literal_column(f"'{COMPLETED}'", self.table.c.status.type)
+
+    @property
+    def _seen_columns(self) -> list[Any]:
+        return [self.table.c[name] for name in SEEN]
+
+    def made(self) -> dict[str, Any]:
+        """Return what a new task gets beside what its body says."""
+        completes = bindparam("status", type_=self.table.c.status.type) == self._completed
+        return {"due_offset": bindparam("due_offset"), "completed_at": case((completes, func.now()))}
+
+    def values(self, fields: frozenset[str]) -> dict[str, Any]:
+        """Return what an update of these fields sets."""
+        values = super().values(fields)
+        if "status" in fields:
+            completes = bindparam("status", type_=self.table.c.status.type) == self._completed
+            kept = func.coalesce(self.table.c.completed_at, func.now())
+            values["completed_at"] = case((completes, kept), else_=null())
+        return values
+
+    def _comes_again(self, fields: frozenset[str]) -> ColumnElement[bool]:
+        """Return whether completing a task with these fields makes its next occurrence."""
+        rule = bindparam("recurrence_rule") if "recurrence_rule" in fields else self.table.c.recurrence_rule
+        return and_(self.table.c.status != self._completed, cast(rule, Text).is_not(None))
+
+    @staticmethod
+    def comes_again(before: Sequence[Any], changes: dict[str, Any]) -> bool:
+        """Return the same of a task that was seen."""
+        _, _, status, rule, *_ = before
+        return status != COMPLETED and changes.get("recurrence_rule", rule) is not None
+
+    def _complete_unless_recurring(self, fields: frozenset[str]) -> str:
+        """Complete one task, unless it recurs (see complete_one). The answer: its JSON and version or nulls; SEEN."""
+        return self.changing(fields, and_(self.this, self.matches, not_(self._comes_again(fields))), self._seen_columns)
+
+    def _complete_one(self, fields: frozenset[str]) -> str:
+        """Complete a recurring task that still has the version seen, and make its next occurrence.
+
+        The answer: its JSON and version; nothing if it changed in between.
+        """
+        seen = self._seen()
+        condition = and_(self.own, self.table.c.id == seen.c.id, self.table.c.version == seen.c.version)
+        changed = self._changed(fields, condition)
+        shown = self.shown_of(changed)
+        return sql(select(as_json(shown), shown.c.version).add_cte(self._made_next(changed, seen)))
+
+    def _complete_all_unless_recurring(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str:
+        """Complete all, or none if one recurs (see complete_all). The answer: how many; SEEN of each that recurs."""
+        # Locked first, so that whoever else changes them, they are seen as they are when they are changed.
+        matching = self._locked(condition, fields)
+        recurring = select(*(matching.c[name] for name in SEEN)).where(matching.c.comes_again).cte("recurring")
+        changed = self._changed(fields, and_(condition, not_(exists(select(recurring.c.id)))))
+        one = select(literal_column("1")).subquery()
+        return sql(select(count(changed), *recurring.c).select_from(one.outerjoin(recurring, true())))
+
+    def _complete_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str:
+        """Complete all, and make the next occurrences of those seen. The answer: how many; 0 if one changed since."""
+        seen, matching = self._seen(), self._locked(condition, fields)
+        same = and_(seen.c.id == matching.c.id, seen.c.version == matching.c.version, matching.c.comes_again)
+        unseen = select(matching.c.id).where(matching.c.comes_again, not_(exists(select(seen.c.id).where(same))))
+        gone = select(seen.c.id).where(not_(exists(select(matching.c.id).where(same))))
+        changed = self._changed(fields, and_(condition, not_(exists(unseen)), not_(exists(gone))))
+        return sql(select(func.count()).select_from(changed).add_cte(self._made_next(changed, seen)))
+
+    def _changed(self, fields: frozenset[str], condition: ColumnElement[bool]) -> Any:
+        write = update(self.table).where(condition).values(self.values(fields))
+        return write.returning(*self.shown, self.table.c.due_offset).cte("changed")
+
+    def _locked(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Any:
+        comes_again = self._comes_again(fields).label("comes_again")
+        query = select(*self._seen_columns, comes_again).where(condition).order_by(self.table.c.id)
+        return query.with_for_update(of=self.table).cte("matching")
+
+    def _seen(self) -> Any:
+        """Return what `next_ones` found out, as a table."""
+        return (
+            func.unnest(
+                cast(bindparam("_ids"), ARRAY(Uuid)),
+                cast(bindparam("_seen"), ARRAY(Integer)),
+                cast(bindparam("_next_ids"), ARRAY(Uuid)),
+                cast(bindparam("_next_dues"), ARRAY(DateTime(timezone=True))),
+                cast(bindparam("_next_rules"), ARRAY(Text)),
+            )
+            .table_valued("id", "version", "next_id", "next_due", "next_rule", name="seen")
+            .render_derived()
+        )
+
+    def _made_next(self, changed: Any, coming: Any) -> Any:
+        """Return the insertion of the next occurrences of the tasks in `changed`; one that is there already stays."""
+        columns = [*HANDED_ON, "status", "id", "due_date", "recurrence_rule"]
+        values = select(
+            *(changed.c[name] for name in HANDED_ON),
+            literal_column("'pending'::task_status"),
+            coming.c.next_id,
+            coming.c.next_due,
+            coming.c.next_rule,
+        )
+        rows = values.select_from(changed.join(coming, changed.c.id == coming.c.id)).where(
+            coming.c.next_id.is_not(None)
+        )
+        return (
+            upsert(self.table).from_select(columns, rows, include_defaults=False).on_conflict_do_nothing().cte("made")
+        )

@@ -35,8 +35,8 @@ log = structlog.get_logger()
 register_uuid()  # type: ignore[no-untyped-call]
 
 
-# What a statement that PostgreSQL refused means to the caller: by constraint, and by class of SQLSTATE.
-CONSTRAINTS = {"recurrence_needs_due_date": ("recurrence_rule", "needs a due_date beside it")}
+# What it means to the caller that a constraint refused a statement: the field, and what is wrong with it.
+CONSTRAINTS: dict[str, tuple[str, str]] = {}
 TRY_AGAIN = ("08", "40", "53", "55", "57")  # lost, deadlocked, out of resources, locked, cancelled or shutting down
 
 
@@ -51,7 +51,9 @@ def _problem(error: psycopg2.Error) -> Problem:
     can quote the caller's data."""
     state, constraint = error.pgcode, error.diag.constraint_name
     if constraint in CONSTRAINTS:
-        return invalid(CONSTRAINTS[constraint])
+        problem = invalid(CONSTRAINTS[constraint])
+        problem.constraint = constraint
+        return problem
     log.error("database_error", sqlstate=state, error=type(error).__name__, constraint=constraint)
     if state is None or state.startswith(TRY_AGAIN):  # a lost connection comes without a state
         return _unavailable()

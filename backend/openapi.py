@@ -6,8 +6,9 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from backend.export_import import document
 from backend.problems import ProblemDetails
-from backend.transfer import Document
+from backend.resources import RESOURCES
 
 
 def _schemas(model: type[BaseModel], suffix: str) -> dict[str, Any]:
@@ -61,11 +62,13 @@ def install(app: FastAPI) -> None:
     @cache  # it is asked for without a token
     def openapi() -> dict[str, Any]:
         schema = describe()
-        # What a document must be on its way in is more lenient than what an export is, so it has schemas of its own.
+        # Import accepts more than export emits, so it has schemas of its own.
         schemas = schema["components"]["schemas"]
-        schemas |= _schemas(ProblemDetails, "") | _schemas(Document, "-Input")
-        for name in ("TaskCreate", "TransferredTask-Input", "Document-Input"):
+        schemas |= _schemas(ProblemDetails, "") | _schemas(document(), "-Input")
+        models = [resource.model.__name__ for resource in RESOURCES]
+        for name in (*(f"{model}Create" for model in models), *(f"Transferred{model}-Input" for model in models)):
             _say_defaults_in_words(schemas[name])
+        _say_defaults_in_words(schemas["Document-Input"])
         _describe_headers(schema)
         return schema
 

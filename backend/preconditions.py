@@ -10,7 +10,7 @@ from backend.problems import Problem
 # One element of a list of entity tags, with the comma or the end behind it; read one by one, in linear time.
 TAG = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e]*)"[ \t]*(?:,|$)')
 TAGS_PATTERN = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
-KEY_PATTERN = r"^[ -~]{1,255}$"
+KEY = r"[ -~]{1,255}"
 
 
 def _described(name: str, description: str, pattern: str) -> dict[str, Any]:
@@ -19,17 +19,21 @@ def _described(name: str, description: str, pattern: str) -> dict[str, Any]:
     return {"parameters": [{"name": name, "in": "header", "description": description, "schema": schema}]}
 
 
-IF_MATCH = _described(
-    "If-Match",
-    "Only if this is the task's version: an `ETag`, several with commas, or `*` for any.",
-    TAGS_PATTERN,
-)
-IF_NONE_MATCH = _described("If-None-Match", "Only if this is not the task's version: a 304 if it is.", TAGS_PATTERN)
-IDEMPOTENCY_KEY = _described(
-    "Idempotency-Key",
-    "1 to 255 printable ASCII characters. A repeat with the same key makes no second task.",
-    KEY_PATTERN,
-)
+def if_match(noun: str) -> dict[str, Any]:
+    """Return the header If-Match for OpenAPI."""
+    text = f"Only if this is the {noun}'s version: an `ETag`, several with commas, or `*` for any."
+    return _described("If-Match", text, TAGS_PATTERN)
+
+
+def if_none_match(noun: str) -> dict[str, Any]:
+    """Return the header If-None-Match for OpenAPI."""
+    return _described("If-None-Match", f"Only if this is not the {noun}'s version: a 304 if it is.", TAGS_PATTERN)
+
+
+def idempotency_key_for(noun: str) -> dict[str, Any]:
+    """Return the header Idempotency-Key for OpenAPI."""
+    text = f"1 to 255 printable ASCII characters. A repeat with the same key makes no second {noun}."
+    return _described("Idempotency-Key", text, f"^{KEY}$")
 
 
 def _versions(request: Request, name: str, *, weak: bool) -> list[int] | None:
@@ -61,9 +65,9 @@ def known(request: Request) -> list[int] | None:
     return _versions(request, "If-None-Match", weak=True) if "if-none-match" in request.headers else []
 
 
-def failed() -> Problem:
-    """Return the 412: the task has another version than If-Match says, and was not touched."""
-    return Problem("PRECONDITION_FAILED", "The task has changed since you read it: its version is not in If-Match.")
+def failed(noun: str) -> Problem:
+    """Return the 412: the row has another version than If-Match says, and was not touched."""
+    return Problem("PRECONDITION_FAILED", f"The {noun} has changed since you read it: its version is not in If-Match.")
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -71,6 +75,6 @@ def idempotency_key(request: Request) -> str | None:
     keys = request.headers.getlist("idempotency-key")
     if not keys:
         return None
-    if len(keys) > 1 or not re.fullmatch(r"[ -~]{1,255}", keys[0]):
+    if len(keys) > 1 or not re.fullmatch(KEY, keys[0]):
         raise Problem("INVALID_HEADER", "Idempotency-Key must be one of 1 to 255 printable ASCII characters.")
     return keys[0]

@@ -11,8 +11,6 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from backend.models import COLOR_PATTERN
-
 MEDIA_TYPE = "application/problem+json"
 
 # Every code, its status and its title; the order is the one in which a request meets them.
@@ -33,6 +31,8 @@ CODES = {
     "TAG_NOT_FOUND": (404, "Tag not found"),
     "PRECONDITION_FAILED": (412, "Precondition failed"),
     "IDEMPOTENCY_KEY_REUSED": (422, "Idempotency key reused"),
+    "STILL_IN_USE": (409, "Still in use"),
+    "LIMIT_REACHED": (409, "Limit reached"),
     "INTERNAL_ERROR": (500, "Internal error"),
     "DATABASE_UNAVAILABLE": (503, "Database unavailable"),
     "AUTH_KEYS_UNAVAILABLE": (503, "Authentication keys unavailable"),
@@ -67,7 +67,7 @@ class ProblemDetails(BaseModel):
     title: str = Field(examples=["Validation error"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["title must have at least 1 character."])
-    code: str = Field(examples=["VALIDATION_ERROR"], json_schema_extra={"enum": list(CODES)})
+    code: str = Field(examples=["VALIDATION_ERROR"], json_schema_extra=lambda schema: schema.update(enum=list(CODES)))
     request_id: str = Field(examples=["0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b"])
     field: str | None = Field(default=None, description="The first field that was refused (422).", examples=["title"])
     errors: list[FieldError] | None = Field(default=None, description="Every field that was refused (422).")
@@ -75,6 +75,8 @@ class ProblemDetails(BaseModel):
 
 class Problem(HTTPException):
     """An answer other than the one hoped for; raise it anywhere below the middleware."""
+
+    constraint: str | None = None  # of the database, where one refused a statement
 
     def __init__(
         self,
@@ -137,7 +139,7 @@ MESSAGES = {
     "model_attributes_type": "must be a JSON object",
     "model_type": "must be a JSON object",
 }
-PATTERN_MESSAGES = {COLOR_PATTERN: "must be a colour like #3366ff"}
+PATTERN_MESSAGES: dict[str, str] = {}  # by the pattern, where a field has a better word for it
 
 
 def _field_error(error: Mapping[str, Any]) -> tuple[str, str]:

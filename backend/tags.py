@@ -3,33 +3,99 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
-from pydantic import Field
-from sqlalchemy import ColumnElement, Text, bindparam, case, cast, delete, exists, func, literal_column, or_, select
+from pydantic import ConfigDict, StringConstraints
+from pydantic import Field as PydanticField
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    Text,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy import update as update_of
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlmodel import Field, SQLModel
 
 from backend.auth import CurrentUser
 from backend.database import Db, sql
-from backend.models import NamedTag, Tag, TagColor, TagName, TagRename
-from backend.problems import BODY_PROBLEMS, Problem, responses
+from backend.export_import import EXPORTED, Exported
+from backend.fields import MAX_USER_ID_LENGTH
+from backend.problems import BODY_PROBLEMS, CODES, PATTERN_MESSAGES, Problem, responses
 from backend.routing import UserRoute
-from backend.statements import OWN, as_json, task
+from backend.statements import as_json, count
+from backend.tasks import TagName, tasks
 
 router = APIRouter(prefix="/api/tags", tags=["tags"], route_class=UserRoute)
+
+CODES.setdefault("TAG_NOT_FOUND", (404, "Tag not found"))
+COLOR_PATTERN = r"^#[0-9A-Fa-f]{6}$"
+PATTERN_MESSAGES[COLOR_PATTERN] = "must be a colour like #3366ff"
+Color = Annotated[str, StringConstraints(pattern=COLOR_PATTERN)]
+
+
+class TagColor(SQLModel):
+    """A tag's colour, as CSS writes it."""
+
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+
+    color: Color | None = Field(max_length=7, description="`#rrggbb`, or null for none.")
+
+
+class TagRename(SQLModel):
+    """A tag's name. Onto one that exists, the two become one."""
+
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+
+    name: TagName = Field(max_length=50)
+
+
+class NamedTag(TagColor, TagRename):
+    """A tag and its colour."""
+
+
+class Tag(NamedTag, table=True):
+    """What is known of a tag beside the tasks that name it."""
+
+    __tablename__ = "tag"
+
+    user_id: str = Field(primary_key=True, max_length=MAX_USER_ID_LENGTH, sa_type=String(MAX_USER_ID_LENGTH))
+    name: TagName = Field(primary_key=True, max_length=50)
+
 
 # Names are percent-encoded in the path, a slash as %2F.
 NamePath = Annotated[TagName, Path(description="The tag's name, percent-encoded.", examples=["home"])]
 
 tag: Any = Tag.__table__  # type: ignore[attr-defined]
+task, OWN = tasks.statements.table, tasks.statements.own
 NAME, NEW_NAME = cast(bindparam("name"), Text), cast(bindparam("new_name"), Text)
 OWN_TAG = tag.c.user_id == bindparam("user_id")
+
+EXPORTED.append(
+    Exported(
+        name="tags",
+        table=tag,
+        shown=(tag.c.name, tag.c.color),
+        key=tag.c.name,
+        given=NamedTag,
+        row=lambda given, _: given.model_dump(),
+        max_rows=10_000,
+        only=tag.c.color.is_not(None),
+    )
+)
 
 
 class ListedTag(NamedTag):
     """A tag, its colour, and how many tasks have it."""
 
-    tasks: int = Field(examples=[3])
+    tasks: int = PydanticField(examples=[3])
 
 
 def _used(name: ColumnElement[str]) -> Any:
@@ -73,10 +139,6 @@ def _retag(tags: ColumnElement[Any]) -> Any:
     return update_of(task).where(OWN, _used(NAME)).values(values).returning(task.c.id).cte("retagged")
 
 
-def _count(rows: Any) -> Any:
-    return select(func.count()).select_from(rows).scalar_subquery()
-
-
 REMOVED = func.array_remove(task.c.tags, NAME)
 
 
@@ -93,12 +155,12 @@ def _rename() -> str:
     )
     kept = select(tag.c.color).where(OWN_TAG, tag.c.name == NEW_NAME).scalar_subquery()
     color = func.coalesce(select(merged.c.color).scalar_subquery(), kept)
-    return sql(select(color, _count(moved) + _count(retagged)))
+    return sql(select(color, count(moved) + count(retagged)))
 
 
 def _delete() -> str:
     gone = delete(tag).where(OWN_TAG, tag.c.name == NAME).returning(tag.c.name).cte("gone")
-    return sql(select(_count(gone) + _count(_retag(REMOVED))))
+    return sql(select(count(gone) + count(_retag(REMOVED))))
 
 
 LIST, COLOR, RENAME, DELETE = _list(), _color(), _rename(), _delete()

@@ -1,154 +1,191 @@
-"""The task routes: each is HTTP, one statement, and an answer that PostgreSQL has written as JSON."""
+"""Tasks: a resource, and what is special about them: due dates with an offset, recurrence, completion."""
 
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import urlencode
-from uuid import UUID, uuid5
+from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
-from uuid_utils.compat import uuid7
+from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, model_validator
+from pydantic import Field as PydanticField
+from sqlalchemy import CheckConstraint, ColumnElement
+from sqlmodel import Field
 
-from backend import preconditions, statements
-from backend.auth import CurrentUser
-from backend.completion import change, not_found
-from backend.database import Db
-from backend.models import Task, TaskCreate, TaskUpdate
-from backend.preconditions import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH
-from backend.problems import BODY_PROBLEMS, Problem, responses
-from backend.queries import ListQuery, cursor_after, page, place_of
-from backend.routing import UserRoute
-
-router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=UserRoute)
-
-TaskId = Annotated[UUID, Path(description="The id of a task of yours.")]
-
-# For UUIDv5: any constant, for good. Another one would make a second task of a repeated request.
-IDEMPOTENCY_NAMESPACE = UUID("7e0cf24b-3c4e-5d2a-9a39-54f1a1fd2bb5")
-
-HEADERS: dict[str, dict[str, Any]] = {
-    "ETag": {"description": "The task's version, for `If-Match`.", "schema": {"type": "string"}, "example": '"1"'},
-    "Location": {"description": "Where the task is.", "schema": {"type": "string"}},
-    "Link": {
-        "description": 'Where the next page is, as `<…>; rel="next"`; absent on the last one.',
-        "schema": {"type": "string"},
-    },
-    "Idempotency-Replayed": {
-        "description": "`true` if an earlier request with this key made the task.",
-        "schema": {"type": "string", "enum": ["true"]},
-    },
-}
+from backend import recurrence
+from backend.completion import TaskStatements, completes, local_due, next_ones
+from backend.database import CONSTRAINTS, Database
+from backend.export_import import Transferred, no_bool
+from backend.fields import Moment, Text, TrimmedText
+from backend.resources import Owned, ReadOnly, Resource
 
 
-def _with_headers(*names: str) -> dict[str, Any]:
-    return {"headers": {name: HEADERS[name] for name in names}}
+class Status(StrEnum):
+    """How far a task is."""
+
+    pending = "pending"
+    in_progress = "in_progress"
+    completed = "completed"
 
 
-def _answer(task_json: str, version: int, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(task_json, status, {"ETag": f'"{version}"', **(headers or {})}, "application/json")
+class Priority(StrEnum):
+    """How much a task matters, the least first."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
 
 
-@router.get(
-    "",
-    response_model=list[Task],
-    responses={200: _with_headers("Link"), **responses("VALIDATION_ERROR", "INVALID_CURSOR")},
+def _no_repeats(value: list[str]) -> list[str]:
+    if len(set(value)) < len(value):
+        raise ValueError("must not name a tag twice")
+    return value
+
+
+def _no_dots(value: str) -> str:
+    if value in (".", ".."):
+        raise ValueError("must not be . or .., which no URL can name")
+    return value
+
+
+TagName = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        min_length=1,
+        max_length=50,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+    ),
+    AfterValidator(_no_dots),
+]
+RecurrenceRule = Annotated[Text, AfterValidator(recurrence.check), PydanticField(json_schema_extra={"format": "rrule"})]
+
+
+class Task(Owned, table=True):
+    """A task, as every answer shows it."""
+
+    __table_args__ = (
+        CheckConstraint("recurrence_rule IS NULL OR due_date IS NOT NULL", name="recurrence_needs_due_date"),
+    )
+
+    title: TrimmedText = Field(
+        min_length=1,
+        max_length=200,
+        description="What is to be done. White space around it is trimmed.",
+        schema_extra={"examples": ["Buy milk"]},
+    )
+    description: Text | None = Field(default=None, max_length=1000, description="More about it.")
+    status: Status = Status.pending
+    priority: Priority = Priority.medium
+    due_date: Moment | None = Field(default=None, description="When it is due, with an offset from UTC.")
+    recurrence_rule: RecurrenceRule | None = Field(
+        default=None,
+        max_length=500,
+        description="An RFC 5545 RRULE. It needs a due date beside it.",
+        schema_extra={"examples": ["FREQ=WEEKLY;BYDAY=MO"]},
+    )
+    tags: Annotated[list[TagName], AfterValidator(_no_repeats)] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Names, without repeats.",
+        schema_extra={"examples": [["home"]], "json_schema_extra": {"uniqueItems": True}},
+    )
+    due_offset: int | None = Field(default=None, exclude=True)  # of due_date, in seconds east of UTC; for its rule
+    completed_at: Annotated[datetime | None, ReadOnly()] = Field(
+        description="When it was completed; null while it is not."
+    )
+
+
+CONSTRAINTS["recurrence_needs_due_date"] = ("recurrence_rule", "needs a due_date beside it")
+
+
+class TransferredTask(Transferred):
+    """What a task of an export has beside what it says."""
+
+    completed_at: Moment | None = None
+    due_offset: Annotated[int, PydanticField(gt=-86400, lt=86400), BeforeValidator(no_bool)] | None = PydanticField(
+        default=None, description="The offset from UTC that the due date was given in, in seconds."
+    )
+
+    @model_validator(mode="after")
+    def _offset_within_the_calendar(self) -> "TransferredTask":
+        try:
+            local_due(getattr(self, "due_date", None), self.due_offset)
+        except OverflowError:
+            raise ValueError("due_offset must leave the due date between the years 1 and 9999") from None
+        return self
+
+    def row(self, now: datetime) -> dict[str, Any]:
+        """Return it as a row, whose completed_at and due_offset are never at odds with its status and due date."""
+        task: Any = self
+        row = super().row(now)
+        completed = row["completed_at"] or row["updated_at"]
+        row["completed_at"] = completed if task.status == Status.completed else None
+        if self.due_offset is None and task.due_date is not None:
+            row["due_offset"] = int((task.due_date.utcoffset() or timedelta()).total_seconds())
+        return row
+
+
+class Tasks(Resource[Task]):
+    """What tasks do beside: a due date remembers its offset, and completing one that recurs makes the next."""
+
+    statements: TaskStatements
+    statements_of = TaskStatements
+    transferred = TransferredTask
+    on_update = "\n\nCompleting a task that recurs makes its next occurrence, once."
+    on_update_all = "; completing those that recur, too"
+
+    def values(self, body: BaseModel) -> dict[str, Any]:
+        """Return what a body sets, by column: with a due date, the offset that it was given in."""
+        values = super().values(body)
+        if "due_date" in values:
+            given: datetime | None = getattr(body, "due_date", None)
+            offset = given.utcoffset() if given else None
+            values["due_offset"] = None if offset is None else offset.total_seconds()
+        return values
+
+    async def change(
+        self, db: Database, user_id: str, row_id: UUID, changes: dict[str, Any], versions: list[int] | None
+    ) -> tuple[str, int]:
+        """Change one task: one statement, or two where one that recurs is completed."""
+        if not completes(changes):
+            return await super().change(db, user_id, row_id, changes, versions)
+        fields, repeatable = frozenset(changes), versions is None
+        statement = self.statements.complete_unless_recurring(fields)
+        while True:
+            rows = await db.run(statement, user_id, repeatable=repeatable, id=row_id, _versions=versions, **changes)
+            if changed := self.changed(rows, versions):
+                return changed
+            before = rows[0][2:]
+            if self.statements.comes_again(before, changes):
+                parameters = changes | next_ones(changes, [before])
+                completion = self.statements.complete_one(fields)
+                if rows := await db.run(completion, user_id, repeatable=repeatable, **parameters):
+                    return rows[0][0], rows[0][1]
+            # Somebody changed or deleted it meanwhile: look again.
+
+    async def change_all(
+        self, db: Database, user_id: str, condition: ColumnElement[bool], named: dict[str, Any], changes: dict[str, Any]
+    ) -> int:
+        """Change all of a user's tasks that the filters name, and return how many: one statement, or two as above."""
+        if not completes(changes):
+            return await super().change_all(db, user_id, condition, named, changes)
+        fields = frozenset(changes)
+        statement = self.statements.complete_all_unless_recurring(condition, fields)
+        while True:
+            rows = await db.run(statement, user_id, **named, **changes)
+            recurring = [row[1:] for row in rows if row[1] is not None]
+            if not recurring:
+                return int(rows[0][0])
+            completion = self.statements.complete_all(condition, fields)
+            [(count,)] = await db.run(completion, user_id, **named, **changes, **next_ones(changes, recurring))
+            if count:
+                return int(count)
+            # Somebody changed one of them between the two statements: look again.
+
+
+tasks = Tasks(
+    Task,
+    "/api/tasks",
+    filters=["status", "priority", "tags", "due_date"],
+    sorts=["due_date", "priority", "title"],
+    search=["title", "description"],
 )
-async def list_tasks(query: Annotated[ListQuery, Query()], request: Request, user: CurrentUser, db: Db) -> Response:
-    """Your tasks, the newest first. `Link` leads to the next page, which stays right while tasks come and go."""
-    filters, place = query.named(), place_of(query)
-    statement = page(frozenset(filters), query.sort, bool(place))
-    found = await db.run(statement, user.user_id, repeatable=True, limit=query.limit + 1, **filters, **place)
-    rows = [row[0] for row in found]
-    headers = {}
-    if len(rows) > query.limit:
-        rows.pop()
-        same = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-        target = urlencode([*same, ("cursor", cursor_after(query, rows[-1]))])
-        headers["Link"] = f'<{request.state.prefix}/tasks?{target}>; rel="next"'
-    return Response(f"[{','.join(rows)}]", headers=headers, media_type="application/json")
-
-
-@router.post(
-    "",
-    status_code=201,
-    response_model=Task,
-    openapi_extra=IDEMPOTENCY_KEY,
-    responses={
-        201: _with_headers("Location", "ETag", "Idempotency-Replayed"),
-        **responses(*BODY_PROBLEMS, "INVALID_HEADER", "IDEMPOTENCY_KEY_REUSED"),
-    },
-)
-async def create_task(body: TaskCreate, request: Request, user: CurrentUser, db: Db) -> Response:
-    """Make a task. With an `Idempotency-Key`, a repeat answers with the task that the first request made."""
-    key = preconditions.idempotency_key(request)
-    task_id = uuid5(IDEMPOTENCY_NAMESPACE, f"{user.user_id}\0{key}") if key else uuid7()
-    rows = await db.run(statements.CREATE, user.user_id, repeatable=True, id=task_id, **statements.columns(body))
-    task_json, version, inserted, same = rows[0]
-    if not inserted and not same and version == 1:
-        raise Problem(
-            "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key made another task. Take a new key for a new task."
-        )
-    headers = {"Location": f"{request.state.prefix}/tasks/{task_id}"}
-    replayed = not inserted and not rows.repeated
-    return _answer(task_json, version, 201, headers | ({"Idempotency-Replayed": "true"} if replayed else {}))
-
-
-@router.get(
-    "/{id}",
-    response_model=Task,
-    openapi_extra=IF_NONE_MATCH,
-    responses={
-        200: _with_headers("ETag"),
-        304: {"description": "You have this version already (`If-None-Match`)."},
-        **responses("TASK_NOT_FOUND", "VALIDATION_ERROR", "INVALID_HEADER"),
-    },
-)
-async def read_task(id: TaskId, request: Request, user: CurrentUser, db: Db) -> Response:
-    """One task of yours. `ETag` is its version."""
-    known = preconditions.known(request)
-    rows = await db.run(statements.READ, user.user_id, repeatable=True, id=id)
-    if not rows:
-        raise not_found()
-    task_json, version = rows[0]
-    if known is None or version in known:
-        return Response(status_code=304, headers={"ETag": f'"{version}"'})
-    return _answer(task_json, version)
-
-
-CHANGED = {
-    200: _with_headers("ETag"),
-    **responses("TASK_NOT_FOUND", "PRECONDITION_FAILED", "INVALID_HEADER", *BODY_PROBLEMS),
-}
-
-
-@router.put("/{id}", response_model=Task, responses=CHANGED, openapi_extra=IF_MATCH)
-async def replace_task(id: TaskId, body: TaskCreate, request: Request, user: CurrentUser, db: Db) -> Response:
-    """Replace a task: what the body leaves out gets its default."""
-    versions = preconditions.matching(request)
-    return _answer(*await change(db, user.user_id, id, statements.columns(body), versions))
-
-
-@router.patch("/{id}", response_model=Task, responses=CHANGED, openapi_extra=IF_MATCH)
-async def update_task(id: TaskId, body: TaskUpdate, request: Request, user: CurrentUser, db: Db) -> Response:
-    """Change what the body names; what it leaves out stays, and `null` clears what may be null.
-
-    Completing a task that recurs makes its next occurrence, once.
-    """
-    versions = preconditions.matching(request)
-    return _answer(*await change(db, user.user_id, id, statements.columns(body), versions))
-
-
-@router.delete(
-    "/{id}",
-    status_code=204,
-    responses=responses("TASK_NOT_FOUND", "VALIDATION_ERROR", "PRECONDITION_FAILED", "INVALID_HEADER"),
-    openapi_extra=IF_MATCH,
-)
-async def delete_task(id: TaskId, request: Request, user: CurrentUser, db: Db) -> None:
-    """Delete a task for good."""
-    versions = preconditions.matching(request)
-    rows = await db.run(statements.DELETE, user.user_id, repeatable=versions is None, id=id, versions=versions)
-    if rows.repeated and not rows:
-        return  # the first try did it, or it was not there: it is gone
-    if not rows or (versions is None and not rows[0][0]):
-        raise not_found()
-    if not rows[0][0]:
-        raise preconditions.failed()

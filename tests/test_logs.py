@@ -5,7 +5,7 @@ import io
 import httpx
 import pytest
 
-from backend import logs
+from backend import logs, middleware
 from tests.conftest import Log, execute, serving, settings, sign
 from tests.test_tasks import assert_problem, create
 
@@ -86,7 +86,7 @@ def test_a_fault_in_the_code_is_a_500_and_a_line_that_says_where(
     def fault(*_: object) -> None:
         raise RuntimeError("hunter2")
 
-    monkeypatch.setattr("backend.tasks._answer", fault)
+    monkeypatch.setattr("backend.crud._answer", fault)
     with serving(settings(database_url=database_url)) as url, client(url, sign({"sub": "ann"})) as ann:
         answer = ann.post("/api/tasks", json={"title": "x"})
         assert ann.get("/api/tasks").status_code == 200
@@ -104,7 +104,7 @@ def test_what_a_caller_sends_stays_on_its_line(log_format: str) -> None:
     stream = io.StringIO()
     logs.configure("info", log_format, stream)
     try:
-        logs.log.info("request", path="/x\n2030-01-01 [info] forged", user_id="\x1b[2K\x9b2K\r\u2028\u202e")
+        middleware.log.info("request", path="/x\n2030-01-01 [info] forged", user_id="\x1b[2K\x9b2K\r\u2028\u202e")
     finally:
         logs.configure("info", "console")
     [line] = stream.getvalue().splitlines()
@@ -124,8 +124,8 @@ def test_the_console_format_is_for_reading() -> None:
     stream = io.StringIO()
     logs.configure("warning", "console", stream)
     try:
-        logs.log.info("hidden")
-        logs.log.warning("shown", number=1)
+        middleware.log.info("hidden")
+        middleware.log.warning("shown", number=1)
     finally:
         logs.configure("info", "console")
     assert "hidden" not in stream.getvalue()

@@ -3,15 +3,14 @@
 import json
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any, get_args
+from typing import Any
 
 import psycopg2
 import pytest
 
-from backend import migrations, statements
+from backend import migrations
 from backend.database import PREFIX
-from backend.queries import BY, Sort, page
-from backend.statements import task
+from backend.tasks import tasks
 from tests.conftest import throwaway_database
 
 # 200 users with 100 tasks each, and one with 20,000, of which one in a hundred is completed.
@@ -27,16 +26,18 @@ MANY = "user-0"
 VALUES = {
     "user_id": "user-7",
     "id": "01980000-0000-7000-8000-000000000000",
-    "limit": 51,
-    "versions": None,
-    "by_one_status": 0,
-    "by_status": [0, 1],
-    "by_priority": [0],
-    "by_tag": ["tag-1"],
-    "by_due_before": "2040-01-01T00:00:00Z",
-    "by_due_after": "2020-01-01T00:00:00Z",
-    "by_q": "%task%",
-    "after_id": "01980000-0000-7000-8000-000000000000",
+    "_limit": 51,
+    "_versions": None,
+    "_by_one_status": 0,
+    "_by_status": [0, 1],
+    "_by_priority": [0, 1],
+    "_by_one_priority": 0,
+    "_by_tag": ["tag-1"],
+    "_by_due_before": "2040-01-01T00:00:00Z",
+    "_by_due_after": "2020-01-01T00:00:00Z",
+    "_by_q": "%task%",
+    "_after_id": "01980000-0000-7000-8000-000000000000",
+    "_after_null": True,
 }
 AFTER = {"title": "Task 7", "priority": 1}
 # The sorts that an index serves whole, so that a page costs the same wherever it begins and however many come after it.
@@ -69,16 +70,18 @@ def nodes(cursor: Any, statement: str, **values: object) -> list[dict[str, Any]]
     return found
 
 
-FILTERS = list(BY)
+statements, page = tasks.statements, tasks.listing.page
+SORTS = [f"{sign}{name}" for name in tasks.listing.sorts for sign in ("", "-")]
+FILTERS = list(tasks.listing._conditions)
 
 
-@pytest.mark.parametrize("sort", get_args(Sort))
+@pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("after", [False, True], ids=["first page", "a later page"])
 def test_no_list_reads_the_rows_of_others(cursor: Any, sort: Any, after: bool) -> None:
     shapes = [frozenset(names) for size in (0, 1, 2, len(FILTERS)) for names in combinations(FILTERS, size)]
     key = AFTER.get(sort.removeprefix("-"), "2030-01-01T00:00:00Z")
     for shape in shapes:
-        plan = nodes(cursor, page(shape, sort, after), after_key=key)
+        plan = nodes(cursor, page(shape, sort, after), _after_key=key)
         assert not [node for node in plan if node["Node Type"] == "Seq Scan"], (sort, shape)
         for node in plan:
             if node.get("Index Name"):
@@ -89,7 +92,7 @@ def test_no_list_reads_the_rows_of_others(cursor: Any, sort: Any, after: bool) -
 @pytest.mark.parametrize("after", [False, True], ids=["first page", "a later page"])
 def test_a_page_of_an_indexed_sort_is_read_in_order_and_not_sorted(cursor: Any, sort: Any, after: bool) -> None:
     key = AFTER.get(sort.removeprefix("-"), "2026-01-01T00:00:00Z")
-    plan = nodes(cursor, page(frozenset(), sort, after), user_id=MANY, after_key=key)
+    plan = nodes(cursor, page(frozenset(), sort, after), user_id=MANY, _after_key=key)
     assert not [node for node in plan if "Sort" in node["Node Type"]]
     [index] = {node["Index Name"] for node in plan if "Index Name" in node}
     assert index == INDEXED[sort]
@@ -99,7 +102,7 @@ def test_a_page_of_an_indexed_sort_is_read_in_order_and_not_sorted(cursor: Any, 
 
 
 def test_one_task_is_read_by_its_key(cursor: Any) -> None:
-    for statement in (statements.READ, statements.DELETE, statements.update_one(frozenset({"title"}), False)):
+    for statement in (statements.read, statements.delete, statements.update_one(frozenset({"title"}))):
         plan = nodes(cursor, statement, title="x")
         assert {node["Index Name"] for node in plan if "Index Name" in node} == {"task_pkey"}
         assert not [node for node in plan if node["Node Type"] == "Seq Scan"]
@@ -107,6 +110,6 @@ def test_one_task_is_read_by_its_key(cursor: Any) -> None:
 
 def test_every_index_serves_something(cursor: Any) -> None:
     used = {"task_pkey", "task_status", *INDEXED.values()}
-    plan = nodes(cursor, page(frozenset({"by_one_status"}), "-created_at", False), user_id=MANY, by_one_status=2)
+    plan = nodes(cursor, page(frozenset({"_by_one_status"}), "-created_at", False), user_id=MANY, _by_one_status=2)
     assert "task_status" in {node.get("Index Name") for node in plan}
-    assert {"task_pkey", *(index.name for index in task.indexes)} == used
+    assert {"task_pkey", *(index.name for index in statements.table.indexes)} == used

@@ -127,7 +127,7 @@ export interface paths {
         };
         /**
          * Export All
-         * @description All of your tasks and the colours of your tags. `POST /api/import` takes it back.
+         * @description All of your data. `POST /api/import` takes it back.
          */
         get: operations["export_all_api_export_get"];
         put?: never;
@@ -149,7 +149,7 @@ export interface paths {
         put?: never;
         /**
          * Import All
-         * @description Take an export back. Tasks and tags that are there already are left alone; all of it becomes yours.
+         * @description Take an export back. What is there already is left alone; all of it becomes yours.
          */
         post: operations["import_all_api_import_post"];
         delete?: never;
@@ -287,7 +287,7 @@ export interface components {
         };
         /**
          * Deleted
-         * @description How many tasks were deleted.
+         * @description How many were deleted.
          */
         Deleted: {
             /** Deleted */
@@ -319,7 +319,7 @@ export interface components {
         };
         /**
          * Imported
-         * @description How much was new. What was there already is left alone.
+         * @description How many were new. What was there already is left alone.
          */
         Imported: {
             /** Tasks */
@@ -475,7 +475,7 @@ export interface components {
             /**
              * Id
              * Format: uuid
-             * @description A UUIDv7: later tasks have greater ids.
+             * @description A UUIDv7: later rows have greater ids.
              */
             id: string;
             /**
@@ -626,7 +626,7 @@ export interface components {
             id: string;
             /**
              * User Id
-             * @description Passed over: the owner is always the caller.
+             * @description Ignored: the owner is always the caller.
              */
             user_id: string | null;
             /**
@@ -648,7 +648,7 @@ export interface components {
         };
         /**
          * Updated
-         * @description How many tasks were changed.
+         * @description How many were changed.
          */
         Updated: {
             /** Updated */
@@ -700,7 +700,7 @@ export interface components {
              * @example VALIDATION_ERROR
              * @enum {string}
              */
-            code: "MISSING_TOKEN" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "RATE_LIMIT_EXCEEDED" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
+            code: "MISSING_TOKEN" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "RATE_LIMIT_EXCEEDED" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "STILL_IN_USE" | "LIMIT_REACHED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
             /**
              * Request Id
              * @example 0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b
@@ -792,7 +792,7 @@ export interface components {
             id: string;
             /**
              * User Id
-             * @description Passed over: the owner is always the caller.
+             * @description Ignored: the owner is always the caller.
              */
             user_id?: string | null;
             /**

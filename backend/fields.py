@@ -1,0 +1,218 @@
+"""The types that a table's fields can have: what each takes as JSON, and the column that PostgreSQL keeps it in."""
+
+import json
+import re
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Union, get_args, get_origin
+from uuid import UUID
+
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, AllowInfNan, AwareDatetime, BeforeValidator, Strict, StringConstraints
+from sqlalchemy import BigInteger, Boolean, Date, DateTime, Double, Enum, Integer, Numeric, String, Uuid
+from sqlalchemy import Text as TextType
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from backend.settings import DeclarationError
+
+MAX_USER_ID_LENGTH = 255
+MAX_DEPTH = 32  # of a JSON object: PostgreSQL and pydantic give up at some depth, and nobody needs it
+INT4, INT8 = 2**31 - 1, 2**63 - 1
+
+
+def _iso_text(value: object) -> object:
+    # pydantic also takes seconds since 1970, as a number or as digits: nearly always a mistake.
+    if isinstance(value, str) and "-" in value[1:]:
+        return value
+    raise ValueError("must be a date and time with an offset, like 2030-01-31T09:00:00Z")
+
+
+def _iso_day(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        return value
+    raise ValueError("must be a date like 2030-01-31")
+
+
+def in_utc(value: datetime) -> datetime:
+    """Return a moment in UTC. Raises ValueError if UTC puts it outside the years 1 to 9999."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie between the years 1 and 9999 in UTC") from None
+
+
+def _in_four_digit_years(value: datetime) -> datetime:
+    in_utc(value)
+    return value
+
+
+def _check_json(value: Any, depth: int = 1) -> None:
+    """Raise ValueError for what PostgreSQL's jsonb cannot hold."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"must be nested at most {MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_json(name, depth)
+            _check_json(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_json(inner, depth + 1)
+    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
+        raise ValueError("must not contain NUL or lone surrogates")
+    elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        raise ValueError("must not contain NaN or Infinity")
+    elif isinstance(value, int) and abs(value) > 10**300:
+        raise ValueError("must not contain numbers of more than 300 digits")
+
+
+def json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _json_object(value: dict[str, Any]) -> dict[str, Any]:
+    _check_json(value)
+    return value
+
+
+class MaxBytes(AfterValidator):
+    """The size limit of a JSON object, in bytes of compact UTF-8: `Annotated[dict[str, Any], MaxBytes(10_240)]`."""
+
+    def __init__(self, limit: int) -> None:
+        def check(value: dict[str, Any]) -> dict[str, Any]:
+            _check_json(value)
+            if len(json_text(value).encode()) > limit:
+                raise ValueError(f"must be at most {limit} bytes of JSON")
+            return value
+
+        super().__init__(check)
+
+
+# PostgreSQL's text cannot hold NUL; a pattern, so that the API's schema says so too.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+# Trimmed text must have something left: the pattern asks for a character other than white space.
+TrimmedText = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_four_digit_years)]
+Day = Annotated[date, BeforeValidator(_iso_day)]
+
+# What a plain type becomes in a request body, where pydantic alone would take more than the column holds.
+IN_BODIES: dict[Any, Any] = {
+    str: Text,
+    bool: Annotated[bool, Strict()],
+    float: Annotated[float, Strict(), AllowInfNan(False)],
+    date: Day,
+    datetime: Moment,
+}
+EXAMPLES: dict[type, Any] = {
+    datetime: "2030-01-31T09:00:00+01:00",
+    date: "2030-01-31",
+    UUID: "0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b",
+    dict: {"key": "value"},
+}
+
+
+@dataclass(frozen=True)
+class Type:
+    """What a field is.
+
+    `limits` are those of pydantic, by their names; `annotation` is what it was declared as, `item` a list's item.
+    """
+
+    python: type
+    optional: bool = False  # whether it may be null
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    annotation: Any = None
+    item: Any = None
+
+
+def _parts(annotation: Any) -> Iterable[Any]:
+    """Yield the plain types of an annotation, and whatever Annotated adds to them."""
+    if get_origin(annotation) is Annotated:
+        inner, *extra = get_args(annotation)
+        yield from extra
+        yield from _parts(inner)
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for one in get_args(annotation):
+            yield from _parts(one)
+    else:
+        yield annotation
+
+
+LIMITS = ("max_length", "ge", "gt", "le", "lt", "max_digits", "decimal_places", "pattern")
+PLAIN = (str, bool, int, float, Decimal, date, datetime, UUID)
+
+
+def type_of(annotation: Any, metadata: Sequence[Any]) -> Type | None:
+    """Return what a field's annotation says, None if it is nothing that a table can keep."""
+    found: list[type] = []
+    optional = False
+    limits: dict[str, Any] = {}
+    item: Any = None
+    for part in (*_parts(annotation), *metadata):
+        if part is type(None):
+            optional = True
+        elif part is AwareDatetime:
+            found.append(datetime)
+        elif part in PLAIN or (isinstance(part, type) and issubclass(part, StrEnum)):
+            found.append(part)
+        elif get_origin(part) is list and (inner := type_of(get_args(part)[0], ())) and inner.python is str:
+            found.append(list)
+            item = in_body(get_args(part)[0], inner)
+        elif part is dict or get_origin(part) is dict:
+            found.append(dict)
+        elif isinstance(part, type) or get_origin(part):
+            return None
+        else:
+            limits |= {name: value for name in LIMITS if (value := getattr(part, name, None)) is not None}
+            limits |= {"MaxBytes": True} if isinstance(part, MaxBytes) else {}
+    whole = Annotated[(annotation, *metadata)] if metadata else annotation
+    return Type(found[0], optional, limits, whole, item) if len(found) == 1 else None
+
+
+def _bits(type_: Type) -> int:
+    """Return the greatest integer of the column: of 32 bits, or of 64 where a limit asks for them."""
+    return INT8 if any(abs(type_.limits.get(name, 0)) > INT4 for name in ("ge", "gt", "le", "lt")) else INT4
+
+
+def sql_type(type_: Type, enum_name: str) -> Any:
+    """Return the column type that keeps it; raise DeclarationError, without the field's name, if a limit is missing."""
+    limits = type_.limits
+    if issubclass(type_.python, StrEnum):
+        return Enum(type_.python, name=enum_name, values_callable=lambda members: [member.value for member in members])
+    needed = {str: ["max_length"], list: ["max_length"], dict: ["MaxBytes"], Decimal: ["max_digits", "decimal_places"]}
+    for name in needed.get(type_.python, ()):
+        if name not in limits:
+            raise DeclarationError(f"it has no limit: give it {name}")
+    return {
+        str: String(limits.get("max_length")),
+        bool: Boolean(),
+        int: Integer() if _bits(type_) == INT4 else BigInteger(),
+        float: Double(),
+        Decimal: Numeric(limits.get("max_digits"), limits.get("decimal_places")),
+        date: Date(),
+        datetime: DateTime(timezone=True),
+        UUID: Uuid(),
+        list: ARRAY(TextType()),
+        dict: JSONB(),
+    }[type_.python]
+
+
+def in_body(annotation: Any, type_: Type) -> Any:
+    """Return an annotation for request bodies: as strict as the column, where it says nothing stricter itself."""
+    if get_origin(annotation) is Annotated:
+        inner, *extra = get_args(annotation)
+        return Annotated[(in_body(inner, type_), *extra)]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return Union[tuple(in_body(one, type_) for one in get_args(annotation))]  # noqa: UP007
+    if get_origin(annotation) is list:
+        return types.GenericAlias(list, (in_body(get_args(annotation)[0], type_),))
+    if annotation is str and "pattern" in type_.limits:
+        return annotation
+    if annotation is int:  # with the column's own limits, where the field has none
+        lower = [Ge(-_bits(type_) - 1)] if type_.limits.keys().isdisjoint(("ge", "gt")) else []
+        upper = [Le(_bits(type_))] if type_.limits.keys().isdisjoint(("le", "lt")) else []
+        return Annotated[(int, Strict(), *lower, *upper)]
+    return IN_BODIES.get(annotation, annotation)

@@ -1,0 +1,340 @@
+"""Lists of a resource: which rows the filters name, in which order, and where a page begins (its cursor)."""
+
+import hashlib
+import json
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+from types import GenericAlias
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Computed,
+    Index,
+    Numeric,
+    SmallInteger,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from backend.database import sql
+from backend.fields import INT4, INT8, Day, Moment, Text, Type, in_utc
+from backend.problems import Problem
+from backend.settings import DeclarationError
+from backend.statements import KEPT, Statements, as_json
+
+CURSOR_CHECK_BYTES = 9
+NOT_GIVEN: Any = None  # The default of an absent parameter; Any keeps null out of the schema.
+
+
+def _plus_that_became_a_space(value: object) -> object:
+    # An offset's "+" that was not percent-encoded arrives as a space.
+    return re.sub(r" (\d\d:?\d\d)$", r"+\1", value) if isinstance(value, str) else value
+
+
+# PostgreSQL refuses offsets over 16 hours, which ISO 8601 allows. Only the moment counts here.
+QueryMoment = Annotated[Moment, BeforeValidator(_plus_that_became_a_space), AfterValidator(in_utc)]
+RANGES: dict[type, Any] = {
+    datetime: QueryMoment,
+    date: Day,
+    int: int,
+    float: Annotated[float, AllowInfNan(False)],
+    Decimal: Decimal,
+}
+# What stands for null in an order: the last value of the type, in SQL as PostgreSQL prints it, and as a parameter.
+LAST: dict[type, tuple[str, Any]] = {
+    datetime: ("'infinity'::timestamp with time zone", "infinity"),
+    date: ("'infinity'::date", "infinity"),
+    float: ("'Infinity'::double precision", "Infinity"),
+    Decimal: ("'Infinity'::numeric", "Infinity"),
+}
+# What stands for null in types that have no last value; that it is null is compared first.
+INSTEAD_OF_NULL: dict[type, tuple[str, Any]] = {
+    str: ("''", ""),
+    bool: ("false", False),
+    UUID: ("'00000000-0000-0000-0000-000000000000'::uuid", UUID(int=0)),
+}
+
+
+def _stem(name: str) -> str:
+    """Return what a field is called in other names: due_date → due, started_at → started."""
+    return re.sub(r"_(at|on|date)$", "", name)
+
+
+class Listing:
+    """The lists of one resource: what its filters and sorts are, their columns and indexes, and their statements.
+
+    Filters come from the fields' types: any of several values (an enum, a UUID, a text), one value (a bool), all of
+    several (a list of texts), or a range (a number, a date, a moment).
+    """
+
+    def __init__(
+        self,
+        statements: Statements,
+        types: Mapping[str, Type],
+        *,
+        filters: Sequence[str],
+        sorts: Sequence[str],
+        search: Sequence[str],
+    ) -> None:
+        self.statements, self.table, self.types = statements, statements.table, types
+        self.sorts = tuple(dict.fromkeys(("created_at", "updated_at", *sorts)))
+        self._orders: dict[str, Any] = {}
+        self._conditions: dict[str, ColumnElement[bool]] = {}
+        self._places: dict[str, type[StrEnum]] = {}  # the filters by an enum, whose values are compared by their place
+        self._any: set[str] = set()
+        parameters: dict[str, Any] = {}
+        for name in (*filters, *self.sorts):
+            self._order_by(name)
+        for name in filters:
+            parameters |= self._filter(name)
+            self._index(name)
+        if search:
+            columns = [self.table.c[name] for name in search]
+            self._conditions["_by_q"] = or_(*(column.ilike(bindparam("_by_q")) for column in columns))
+            parameters["q"] = (
+                Annotated[Text, StringConstraints(min_length=1, max_length=200)],
+                Field(default=NOT_GIVEN, description=f"Part of the {' or the '.join(search)}, in any case."),
+            )
+        Index(f"{self.table.name}_newest", self.table.c.user_id, self.table.c.created_at, self.table.c.id)
+        for taken in parameters.keys() & {"sort", "limit", "cursor"}:
+            raise DeclarationError(
+                f"a filter would be called {taken}, as a parameter of every list is: rename the field"
+            )
+        self.filters: type[BaseModel] = create_model(
+            "Filters", __config__=ConfigDict(extra="forbid"), __doc__="Which rows.", **parameters
+        )
+        every_sort: Any = Literal[tuple(f"{sign}{name}" for name in self.sorts for sign in ("", "-"))]
+        self.query: type[BaseModel] = create_model(
+            "ListQuery",
+            __base__=self.filters,
+            sort=(every_sort, Field("-created_at", description="`-` in front means descending.")),
+            limit=(int, Field(100, ge=1, le=500, description="At most this many; `Link` leads to the rest.")),
+            cursor=(
+                str,
+                Field(NOT_GIVEN, max_length=2000, description="Where a page begins: from `Link`, as it is."),
+            ),
+        )
+        self._keys = {name: self._key(name) for name in self.sorts}
+        # One condition is one object, by which the statements made of it are kept.
+        self.where = lru_cache(KEPT)(self._where)
+        self.page = lru_cache(KEPT)(self._page)
+
+    def _order_by(self, name: str) -> None:
+        """Find the column that a field is ordered and indexed by, and make it where it takes one of its own.
+
+        Under row-level security PostgreSQL only looks up in an index what it compares by leakproof functions. Those of
+        enums and coalesce() are not, so such a field has a stored generated column beside it (docs/decisions/0009).
+        """
+        if name in self._orders:
+            return
+        type_, column = self.types[name], self.table.c[name]
+        last = self._last(name)
+        if issubclass(type_.python, StrEnum):
+            enum = f"{self.table.name}_{name}"
+            cases = " ".join(f"WHEN '{value}'::{enum} THEN {place}" for place, value in enumerate(type_.python))
+            kind: Any = SmallInteger()
+            expression = f"CASE {name} {cases} ELSE {last[0] if last else 'NULL::integer'} END"
+        elif last:
+            kind = Numeric() if type_.python is Decimal else column.type
+            expression = f"COALESCE({name}, {last[0]})"
+        else:
+            self._orders[name] = column
+            return
+        made = f"{_stem(name)}_order"
+        if made in self.table.c:
+            raise DeclarationError(f"the order of {name} would be a second column {made}: rename one of the fields")
+        generated: Column[Any] = Column(made, kind, Computed(expression, persisted=True), nullable=False)
+        self.table.append_column(generated)
+        self._orders[name] = generated
+
+    def _last(self, name: str) -> tuple[str, Any] | None:
+        """Return what stands for null in the order of a field, as SQL and as a parameter; None if nothing has to."""
+        type_ = self.types[name]
+        if not type_.optional:
+            return None
+        if issubclass(type_.python, StrEnum):
+            return str(len(type_.python)), len(type_.python)
+        if type_.python is int:
+            greatest = INT8 if isinstance(self.table.c[name].type, BigInteger) else INT4
+            return (str(greatest) if greatest == INT4 else f"'{greatest}'::bigint"), greatest
+        return LAST.get(type_.python)
+
+    def _filter(self, name: str) -> dict[str, Any]:
+        """Return the parameters of the filter on a field."""
+        type_, column, order = self.types[name], self.table.c[name], self._orders[name]
+        if type_.python is list:
+            singular = name.removesuffix("s")
+            of_all = cast(bindparam(f"_by_{singular}"), column.type)
+            self._conditions[f"_by_{singular}"] = column.contains(of_all)
+            return {singular: (GenericAlias(list, (type_.item,)), Field(default=[], description="All of these."))}
+        if type_.python is bool:
+            self._conditions[f"_by_{name}"] = column == bindparam(f"_by_{name}")
+            return {name: (bool, Field(default=NOT_GIVEN, description="With this value."))}
+        if type_.python in RANGES:
+            return self._range(name)
+        self._any.add(name)
+        if issubclass(type_.python, StrEnum):
+            self._places[name] = type_.python
+        of_any = cast(bindparam(f"_by_{name}"), ARRAY(order.type))
+        self._conditions[f"_by_{name}"] = order == func.any(of_any)
+        # Of one value an index has the rows in their order.
+        self._conditions[f"_by_one_{name}"] = order == bindparam(f"_by_one_{name}")
+        item = Text if type_.python is str else type_.python
+        return {name: (GenericAlias(list, (item,)), Field(default=[], description="Any of these."))}
+
+    def _range(self, name: str) -> dict[str, Any]:
+        order, given = self._orders[name], RANGES[self.types[name].python]
+        known = [self.table.c[name].is_not(None)] if self.types[name].optional else []
+        if self.types[name].python in (date, datetime):
+            lower, upper, what = f"{_stem(name)}_after", f"{_stem(name)}_before", _stem(name).capitalize()
+            after, before = order > bindparam(f"_by_{lower}"), order < bindparam(f"_by_{upper}")
+            unit = "day" if self.types[name].python is date else "moment"
+            texts = tuple(f"{what.replace('_', ' ')} {side} this {unit}." for side in ("before", "after"))
+        else:
+            lower, upper = f"{name}_min", f"{name}_max"
+            after, before = order >= bindparam(f"_by_{lower}"), order <= bindparam(f"_by_{upper}")
+            texts = ("At most this.", "At least this.")
+        self._conditions[f"_by_{upper}"] = and_(before, *known)
+        self._conditions[f"_by_{lower}"] = and_(after, *known)
+        return {
+            upper: (given, Field(default=NOT_GIVEN, description=texts[0])),
+            lower: (given, Field(default=NOT_GIVEN, description=texts[1])),
+        }
+
+    def _index(self, name: str) -> None:
+        """Make the index of a filter: in the order of the field where lists are sorted by it, else of creation."""
+        if self.types[name].python is list:
+            return
+        columns = [self.table.c.user_id, self._orders[name]]
+        if name not in self.sorts and self.types[name].python not in RANGES:
+            columns.append(self.table.c.created_at)
+        Index(f"{self.table.name}_{name}", *columns, self.table.c.id)
+
+    def _key(self, name: str) -> TypeAdapter[Any]:
+        """Return what a cursor holds of a sort, beside the id."""
+        type_ = self.types[name]
+        if type_.python is str:
+            return TypeAdapter(type_.annotation)
+        python: Any = Annotated[AwareDatetime, AfterValidator(in_utc)] if type_.python is datetime else type_.python
+        return TypeAdapter(python | None if type_.optional else python)
+
+    def named(self, query: BaseModel) -> dict[str, Any]:
+        """Return the filters that are set, as the parameters of the statements made for them."""
+        found: dict[str, Any] = {}
+        for name in self.filters.model_fields:
+            value = getattr(query, name)
+            if value is NOT_GIVEN or value == []:
+                continue
+            if name in self._places:
+                places = list(self._places[name])
+                value = sorted({places.index(one) for one in value})
+            if name == "q":
+                value = "%" + re.sub(r"([\\%_])", r"\\\1", value) + "%"
+            if name in self._any and len(value) == 1:
+                found[f"_by_one_{name}"] = value[0]
+            else:
+                found[f"_by_{name}"] = value
+        return found
+
+    def _where(self, filters: frozenset[str]) -> ColumnElement[bool]:
+        """Return the condition for the caller's rows that these filters, named as in `named`, are about."""
+        return and_(self.statements.own, *(self._conditions[name] for name in sorted(filters)))
+
+    def _sorted_by(self, sort: str) -> tuple[list[Any], bool]:
+        """Return what a list is sorted by, all in one direction, and whether null has a part of its own in it."""
+        name, descending = sort.removeprefix("-"), sort.startswith("-")
+        column, order = self.table.c[name], self._orders[name]
+        if not self.types[name].optional or (order is not column and not descending):
+            return [order, self.table.c.id], False
+        # Null comes last, both ways.
+        null = column.is_not(None) if descending else column.is_(None)
+        if order is column:
+            order = func.coalesce(column, literal_column(INSTEAD_OF_NULL[self.types[name].python][0], column.type))
+        return [null, order, self.table.c.id], True
+
+    def _page(self, filters: frozenset[str], sort: str, after: bool) -> str:
+        """Return the statement for a page of `_limit` rows, the first or the one after a key and an id."""
+        keys, has_null = self._sorted_by(sort)
+        condition = self.where(filters)
+        if after:
+            names = [*(["_after_null"] if has_null else []), "_after_key", "_after_id"]
+            last = tuple_(*(bindparam(name, type_=key.type) for name, key in zip(names, keys, strict=True)))
+            place = tuple_(*keys)
+            condition = and_(condition, place < last if sort.startswith("-") else place > last)
+        order = [key.desc() for key in keys] if sort.startswith("-") else keys
+        rows = select(*self.statements.shown).where(condition).order_by(*order).limit(bindparam("_limit"))
+        return sql(select(as_json(rows.subquery("shown"))))
+
+    def _check(self, query: Any, place: bytes) -> bytes:
+        # No secret: it only tells a cursor that was given out here from anything else. It is bound to its list, so that
+        # one used with another sort, filter or resource is an error, and not a page from the middle of it.
+        bound_to = f"{self.table.name} {query.model_dump_json(exclude={'limit', 'cursor'})}".encode()
+        return hashlib.blake2b(
+            place, digest_size=CURSOR_CHECK_BYTES, person=hashlib.blake2b(bound_to, digest_size=16).digest()
+        ).digest()
+
+    def cursor_after(self, query: Any, last: str) -> str:
+        """Return the cursor for the page after the row whose JSON is `last`."""
+        fields = json.loads(last)
+        place = json.dumps([fields[query.sort.removeprefix("-")], fields["id"]], ensure_ascii=False).encode()
+        return _encoded(self._check(query, place) + place)
+
+    def place_of(self, query: Any) -> dict[str, Any]:
+        """Return the parameters for where the page of a query begins; raise Problem INVALID_CURSOR."""
+        if query.cursor is NOT_GIVEN:
+            return {}
+        name = query.sort.removeprefix("-")
+        try:
+            data = urlsafe_b64decode(query.cursor + "=" * (-len(query.cursor) % 4))
+            if _encoded(data) != query.cursor:
+                raise ValueError("not as it was given out")
+            check, place = data[:CURSOR_CHECK_BYTES], data[CURSOR_CHECK_BYTES:]
+            key, row_id = json.loads(place.decode())
+            key = self._keys[name].validate_python(key)
+            if check != self._check(query, place):
+                raise ValueError("made for another list")
+            after_id = UUID(row_id)
+        except (ValueError, TypeError, AttributeError, RecursionError, ValidationError):
+            raise Problem(
+                "INVALID_CURSOR",
+                "The cursor is not one of this list. Take it from the Link header, with the same sort and filters.",
+            ) from None
+        null = (key is None) is not query.sort.startswith("-")
+        if key is None:
+            key = (self._last(name) or INSTEAD_OF_NULL[self.types[name].python])[1]
+        elif isinstance(key, StrEnum):
+            key = list(type(key)).index(key)
+        return {"_after_key": key, "_after_id": after_id, "_after_null": null}
+
+
+def _encoded(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,361 @@
+"""A resource: an owned table, which is also the API's schema, and a few lines that say how it is reached."""
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import MISSING, AwareDatetime, BaseModel, ConfigDict, create_model
+from pydantic import Field as PydanticField
+from sqlalchemy import Column, ColumnElement, DateTime, ForeignKeyConstraint, String, Table, text
+from sqlmodel import Field, SQLModel
+from sqlmodel.main import FieldInfoMetadata
+
+from backend import preconditions
+from backend.database import CONSTRAINTS, Database, Rows
+from backend.export_import import EXPORTED, Exported, Transferred
+from backend.fields import EXAMPLES, MAX_USER_ID_LENGTH, Type, in_body, in_utc, json_text, sql_type, type_of
+from backend.lists import Listing
+from backend.problems import CODES, Problem
+from backend.settings import DeclarationError
+from backend.statements import Statements
+
+MAX_NAME_BYTES = 63  # of anything in PostgreSQL
+PATH = re.compile(r"/api/[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+class ReadOnly:
+    """Marks a field that answers show and no body sets: `Annotated[datetime | None, ReadOnly()]`."""
+
+
+@dataclass(frozen=True)
+class BelongsTo:
+    """Marks the field that names a row's parent, of the same user: `Annotated[UUID, BelongsTo(Run, "cascade")]`.
+
+    Deleting the parent deletes its children (`cascade`), or is refused while there are any (`refuse`: a 409).
+    """
+
+    parent: "type[Owned]"
+    on_delete: Literal["cascade", "refuse"]
+
+
+def _words(name: str) -> str:
+    """Return a class's name in words: TestExecution → test execution."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
+
+
+def _server_default(sql: str) -> dict[str, Any]:
+    return {"server_default": text(sql)}
+
+
+class Owned(SQLModel):
+    """A table whose rows each belong to one user. A subclass declares what a client says; these fields are ours."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)  # type: ignore[assignment]
+    __table__: ClassVar[Table]
+    __table_args__: ClassVar[tuple[Any, ...]] = ()
+    __types__: ClassVar[dict[str, Type]]
+
+    # The owner leads the key: no path to a row goes around the owner, and a user's rows lie together.
+    user_id: str = Field(
+        primary_key=True,
+        max_length=MAX_USER_ID_LENGTH,
+        sa_type=String(MAX_USER_ID_LENGTH),
+        description="The owner: the token's subject.",
+    )
+    id: UUID = Field(primary_key=True, description="A UUIDv7: later rows have greater ids.")
+    version: int = Field(sa_column_kwargs=_server_default("1"), description="Goes up by one with every change.")
+    created_at: AwareDatetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs=_server_default("now()"))
+    updated_at: AwareDatetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs=_server_default("now()"))
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Give each field its column, before SQLModel would. Raises DeclarationError."""
+        super().__pydantic_init_subclass__(**kwargs)
+        table = _words(cls.__name__).replace(" ", "_")
+        cls.__tablename__ = table
+        cls.__types__ = {own: Type(datetime) for own in ("created_at", "updated_at")}
+        taken = {*dir(SQLModel), *Owned.model_fields, *inspect.signature(Database.run).parameters}
+        for name, field in cls.model_fields.items():
+            if name in Owned.model_fields and name not in cls.__annotations__:
+                continue
+            where = f"{cls.__name__}.{name}"
+            if name in taken:
+                raise DeclarationError(f"{where}: the name {name} is taken, by SQLModel or by every table. Rename it.")
+            type_ = type_of(field.annotation, tuple(field.metadata))
+            if type_ is None:
+                raise DeclarationError(f"{where}: a table cannot keep this type. docs/resources.md lists those it can.")
+            try:
+                column: Column[Any] = Column(sql_type(type_, f"{table}_{name}"), nullable=type_.optional)
+            except DeclarationError as error:
+                raise DeclarationError(f"{where}: {error}") from None
+            cls.__types__[name] = type_
+            field.metadata.insert(0, FieldInfoMetadata(sa_column=column))
+            if belongs := belongs_to(field):
+                parent = belongs.parent.__table__
+                constraint = ForeignKeyConstraint(
+                    ["user_id", name],
+                    [parent.c.user_id, parent.c.id],
+                    name=f"{table}_{name}_fkey",
+                    ondelete="CASCADE" if belongs.on_delete == "cascade" else None,
+                )
+                cls.__table_args__ = (*cls.__table_args__, constraint)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        """Describe a row with what a client says first, and what the API alone sets last."""
+
+        def place(name: str) -> int:
+            return 1 if name in Owned.model_fields else 2 if _is_read_only(cls.model_fields[name]) else 0
+
+        described = super().__get_pydantic_json_schema__(schema, handler)
+        inner: Any = handler.resolve_ref_schema(described)
+        inner["properties"] = {name: inner["properties"][name] for name in sorted(inner["properties"], key=place)}
+        inner["required"] = sorted(inner["required"], key=place)
+        for name, field in inner["properties"].items():
+            if place(name) == 0 and cls.__types__[name].python in EXAMPLES:
+                field.setdefault("examples", [EXAMPLES[cls.__types__[name].python]])
+        return described
+
+
+def _is_read_only(field: Any) -> bool:
+    return any(isinstance(one, ReadOnly) for one in field.metadata)
+
+
+def belongs_to(field: Any) -> BelongsTo | None:
+    """Return what a field says of a parent."""
+    return next((one for one in field.metadata if isinstance(one, BelongsTo)), None)
+
+
+Row = TypeVar("Row", bound=Owned)
+
+
+class Resource(Generic[Row]):
+    """The declaration of a resource: a table, its path, and what its lists are filtered, sorted and searched by.
+
+    Everything else follows: bodies, statements, routes (crud.py), its part of exports, indexes, errors. A resource with
+    specialities is a subclass; `Tasks` in tasks.py is the example. Raises DeclarationError for what cannot be.
+    """
+
+    # What a subclass may put in the place of: the statements, and what an export's rows have beside their fields.
+    statements_of: type[Statements] = Statements
+    transferred: type[Transferred] = Transferred
+    # Sentences for the descriptions of PATCH of one and of many.
+    on_update, on_update_all = "", ""
+
+    def __init__(
+        self,
+        model: type[Row],
+        path: str,
+        *,
+        filters: Sequence[str] = (),
+        sorts: Sequence[str] = (),
+        search: Sequence[str] = (),
+        max_per_user: int | None = None,
+    ) -> None:
+        self.model, self.path, self.max_per_user = model, path, max_per_user
+        self._check_declaration(filters, sorts, search)
+        self.noun, self.plural = _words(model.__name__), path.rpartition("/")[2].replace("-", " ")
+        self.code = self.noun.upper().replace(" ", "_") + "_NOT_FOUND"
+        CODES.setdefault(self.code, (404, f"{self.noun.capitalize()} not found"))
+        table, fields, own = model.__table__, model.model_fields, Owned.model_fields
+        hidden = [name for name, field in fields.items() if field.exclude]
+        read_only = [name for name, field in fields.items() if _is_read_only(field)]
+        self.fields = [name for name in fields if name not in own and name not in hidden and name not in read_only]
+        shown = ["id", "user_id", *self.fields, "version", "created_at", "updated_at", *read_only]
+        self.statements = self.statements_of(table, self.fields, shown, max_per_user)
+        parents = {name: belongs for name, field in fields.items() if (belongs := belongs_to(field))}
+        try:
+            self.listing = Listing(
+                self.statements,
+                model.__types__,
+                filters=list(dict.fromkeys([*parents, *filters])),
+                sorts=sorts,
+                search=search,
+            )
+        except DeclarationError as error:
+            raise DeclarationError(f"{model.__name__}: {error}") from None
+        self.create_body = self._create_body()
+        self.update_body = self._update_body()
+        self._moments = [name for name in self.fields if model.__types__[name].python is datetime]
+        self._objects = [name for name in self.fields if model.__types__[name].python is dict]
+        self._kept_by: dict[str, Resource[Any]] = {}  # whose rows forbid to delete one of these, by their constraint
+        for name, belongs in parents.items():
+            constraint = f"{table.name}_{name}_fkey"
+            parent = next(resource for resource in RESOURCES if resource.model is belongs.parent)
+            CONSTRAINTS[constraint] = (name, f"must be the id of {_a(parent.noun)} of yours")
+            if belongs.on_delete == "refuse":
+                parent._kept_by[constraint] = self
+        EXPORTED.append(
+            Exported(
+                name=self.plural.replace(" ", "_"),
+                table=table,
+                shown=(*self.statements.shown, *(table.c[name] for name in hidden)),
+                key=table.c.id,
+                given=create_model(
+                    f"Transferred{model.__name__}",
+                    __base__=(self.transferred, self.create_body),
+                    __doc__=f"{self.a_noun.capitalize()} of an export: what it says, and its history.",
+                ),
+                row=lambda given, now: given.row(now),
+                limited=self.statements if max_per_user is not None else None,
+            )
+        )
+        RESOURCES.append(self)
+
+    def _check_declaration(self, filters: Sequence[str], sorts: Sequence[str], search: Sequence[str]) -> None:
+        name, path = self.model.__name__, self.path
+        table = getattr(self.model, "__table__", None)
+        if table is None or not issubclass(self.model, Owned):
+            raise DeclarationError(f"{name} is no table with an owner. Declare it as: class {name}(Owned, table=True)")
+        if not PATH.fullmatch(path):
+            raise DeclarationError(f"{name}: the path {path!r} must be like /api/test-runs")
+        for other in RESOURCES:
+            if other.path == path or other.model is self.model:
+                raise DeclarationError(f"{name}: {other.model.__name__} has the path {other.path} already")
+        for field in self.model.model_fields.values():
+            belongs = belongs_to(field)
+            if belongs and not any(resource.model is belongs.parent for resource in RESOURCES):
+                raise DeclarationError(
+                    f"{name}: declare the Resource of {belongs.parent.__name__} before its children's"
+                )
+        types = self.model.__types__
+        for use, names, refused in (
+            ("filter", filters, (dict,)),
+            ("sort", sorts, (dict, list)),
+            ("search", search, ()),
+        ):
+            for field_name in names:
+                if field_name not in types:
+                    raise DeclarationError(f"{name}: the {use} {field_name!r} is no field of it")
+                if types[field_name].python in refused or (use == "search" and types[field_name].python is not str):
+                    raise DeclarationError(f"{name}: no {use} (and no index) can be made of {field_name}, by its type")
+            if len(set(names)) < len(names):
+                raise DeclarationError(f"{name}: a {use} is named twice")
+
+    def _create_body(self) -> type[BaseModel]:
+        """Return the body of POST and PUT: the table's fields that a client sets, as strict as their columns."""
+        fields: dict[str, Any] = {}
+        for name in self.fields:
+            field, (inner, metadata) = self.model.model_fields[name], self._annotation(name)
+            default: dict[str, Any] = {} if field.is_required() else {"default": field.default}
+            if field.default_factory:
+                default = {"default_factory": field.default_factory}
+            fields[name] = (Annotated[(inner, *metadata)] if metadata else inner, self._described(name, default))
+        return create_model(
+            f"{self.model.__name__}Create",
+            __config__=ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True),
+            __doc__=f"What a client says of {_a(self.noun)}. What it leaves out gets its default.",
+            **fields,
+        )
+
+    def _update_body(self) -> type[BaseModel]:
+        """Return the body of PATCH: the same fields, each of which may be absent (MISSING), which is not null."""
+        fields: dict[str, Any] = {}
+        for name in self.fields:
+            inner, metadata = self._annotation(name)
+            annotation = inner | MISSING
+            fields[name] = (
+                Annotated[(annotation, *metadata)] if metadata else annotation,
+                self._described(name, {"default": MISSING}),
+            )
+        return create_model(
+            f"{self.model.__name__}Update",
+            __config__=ConfigDict(extra="forbid"),
+            __doc__=f"What a client changes of {self.a_noun}. What it leaves out stays; null clears what may be null.",
+            **fields,
+        )
+
+    def _annotation(self, name: str) -> tuple[Any, list[Any]]:
+        """Return a field's annotation for a body, and what pydantic has to know beside it."""
+        field, ours = self.model.model_fields[name], (FieldInfoMetadata, BelongsTo)
+        metadata = [one for one in field.metadata if not isinstance(one, ours)]
+        return in_body(field.annotation, self.model.__types__[name]), metadata
+
+    def _described(self, name: str, default: dict[str, Any]) -> Any:
+        field, example = self.model.model_fields[name], EXAMPLES.get(self.model.__types__[name].python)
+        return PydanticField(
+            **default,
+            description=field.description,
+            examples=field.examples or (None if example is None else [example]),
+            json_schema_extra=field.json_schema_extra,
+        )
+
+    def values(self, body: BaseModel) -> dict[str, Any]:
+        """Return what a body sets, by column, as psycopg2 takes it."""
+        values = body.model_dump()
+        for name in self._moments:
+            if values.get(name) is not None:
+                values[name] = in_utc(values[name])
+        for name in self._objects:
+            if values.get(name) is not None:
+                values[name] = json_text(values[name])
+        return values
+
+    @property
+    def a_noun(self) -> str:
+        """What one row is called, with its article."""
+        return _a(self.noun)
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether a row cannot be deleted while it has children, of any resource."""
+        return bool(self._kept_by)
+
+    def not_found(self) -> Problem:
+        """Return the 404: the same whether a row is missing or another user's."""
+        return Problem(self.code, f"There is no such {self.noun}.")
+
+    async def change(
+        self, db: Database, user_id: str, row_id: UUID, changes: dict[str, Any], versions: list[int] | None
+    ) -> tuple[str, int]:
+        """Change one row, by what `values` returned, and return its JSON and version.
+
+        Raises Problem: the 404, PRECONDITION_FAILED if its version is not one of `versions`, or what a constraint says.
+        """
+        statement = self.statements.update_one(frozenset(changes))
+        while True:
+            # Without a condition, done twice is as good as done once.
+            rows = await db.run(
+                statement, user_id, repeatable=versions is None, id=row_id, _versions=versions, **changes
+            )
+            if changed := self.changed(rows, versions):
+                return changed
+
+    def changed(self, rows: list[tuple[Any, ...]], versions: list[int] | None) -> tuple[str, int] | None:
+        """Return what one update answered; None if it has to be looked at again, because somebody was faster."""
+        if not rows:
+            raise self.not_found()
+        row_json, version, _, seen, *_ = rows[0]
+        if row_json is not None:
+            return row_json, version
+        if versions is not None and seen not in versions:
+            raise preconditions.failed(self.noun)
+        return None
+
+    async def change_all(
+        self, db: Database, user_id: str, condition: ColumnElement[bool], named: dict[str, Any], changes: dict[str, Any]
+    ) -> int:
+        """Change all of a user's rows that the filters name, and return how many."""
+        rows = await db.run(self.statements.update_all(condition, frozenset(changes)), user_id, **named, **changes)
+        return int(rows[0][0])
+
+    async def delete(self, db: Database, statement: str, user_id: str, **values: Any) -> Rows:
+        """Run a deletion; raise Problem STILL_IN_USE where rows that must not lose their parent forbid it."""
+        try:
+            return await db.run(statement, user_id, **values)
+        except Problem as problem:
+            if child := self._kept_by.get(problem.constraint or ""):
+                detail = f"This {self.noun} still has {child.plural}. Delete them first."
+                raise Problem("STILL_IN_USE", detail) from None
+            raise
+
+
+RESOURCES: list[Resource[Any]] = []
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
