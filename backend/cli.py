@@ -1,4 +1,4 @@
-"""The commands: serve, dev, token, doctor and migrate."""
+"""The commands: serve, dev, token, doctor, migration and migrate."""
 
 import argparse
 import gc
@@ -160,10 +160,24 @@ def _migrate(_: argparse.Namespace) -> None:
     from backend import migrations
     from backend.embedded import database_url
 
+    write_env_file()
     settings = load_settings()
     with database_url(settings) as url:
         migrations.upgrade(url, settings.db_wait_seconds)
     print(f"The database is at revision {migrations.head()}.")
+
+
+def _migration(options: argparse.Namespace) -> None:
+    from backend.app import prepared
+    from backend.revisions import write
+
+    write_env_file()
+    with prepared(load_settings()) as url:
+        path = write(url, options.message)
+    if path:
+        print(f"Wrote {os.path.relpath(path)}. Read it, then run: uv run main.py migrate")
+    else:
+        print("The database has every table as it is declared: there is nothing to write.")
 
 
 def _dev(options: argparse.Namespace) -> None:
@@ -209,6 +223,10 @@ def main() -> None:
     dev.set_defaults(run=_dev)
     dev.add_argument("--port", type=int, default=argparse.SUPPRESS, help="the API's port (PORT, 8000)")
     dev.add_argument("--web-port", type=int, default=3000, help="the frontend's port (3000)")
+
+    migration = commands.add_parser("migration", help="write the migration for tables that are new or changed")
+    migration.set_defaults(run=_migration)
+    migration.add_argument("message", help='what it does, like "add test runs"')
 
     commands.add_parser("migrate", help="bring the database to the newest revision").set_defaults(run=_migrate)
     options = parser.parse_args()

@@ -65,6 +65,11 @@ def sql(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=DIALECT))
 
 
+def quoted(name: str) -> str:
+    """Return the name of a table or column as SQL takes it: a reserved word such as "order" with its quotes."""
+    return str(DIALECT.identifier_preparer.quote(name))
+
+
 class LostConnectionError(Exception):
     """A connection that ended under a statement, of which nobody knows whether it was done."""
 

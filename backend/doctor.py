@@ -12,11 +12,13 @@ import psycopg2
 
 from backend import isolation, migrations
 from backend.auth import Claims, TokenError, TokenExpiredError, UnknownKeyError, Verifier, authenticate
+from backend.database import Database
 from backend.embedded import database_url
 from backend.keys import JWKS_ALGORITHMS
 from backend.limits import SharedCounts
 from backend.problems import Problem
 from backend.settings import ENV_FILE, Settings, StartError, load_settings
+from backend.tables import METADATA
 
 SEND_THE_JWT = "Send the JWT of GET /api/auth/token (authClient.token())"
 
@@ -55,33 +57,29 @@ def _examine_database(settings: Settings, report: _Report) -> None:
     try:
         with database_url(settings) as url:
             connection = psycopg2.connect(url, connect_timeout=max(2, math.ceil(settings.db_wait_seconds)))
-            with connection, connection.cursor() as cursor:
-                where = "from DATABASE_URL" if settings.database_url else "embedded, in .data/"
-                version = connection.server_version
-                report.good("database", f"PostgreSQL {version // 10000}.{version % 10000}, {where}")
-                cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
-                found = None
-                if cursor.fetchone() == (True,):
-                    cursor.execute("SELECT version_num FROM alembic_version")
-                    found = (cursor.fetchone() or (None,))[0]
-                cursor.execute(isolation.CHECK, {"policy": isolation.POLICY})
-                fault = isolation.fault(cursor.fetchone() or ())
+            where = "from DATABASE_URL" if settings.database_url else "embedded, in .data/"
+            version = connection.server_version
+            report.good("database", f"PostgreSQL {version // 10000}.{version % 10000}, {where}")
             connection.close()
+            asyncio.run(_examine_schema(Database(url, pool_size=1, wait_seconds=settings.db_wait_seconds), report))
     except StartError as error:
         report.bad("database", str(error))
-        return
     except psycopg2.Error as error:
         report.bad("database", f"no connection: {' '.join(str(error).split())}")
-        return
-    if found == migrations.head():
-        report.good("migrations", f"{found}, the newest")
-    else:
+
+
+async def _examine_schema(db: Database, report: _Report) -> None:
+    found = await migrations.current(db)
+    if found != migrations.head():
         report.bad("migrations", f"at {found or 'none'}, not {migrations.head()}. Run: uv run main.py migrate")
-        return
-    if fault is None:
-        report.good("isolation", "row-level security holds on task and tag")
     else:
-        report.bad("isolation", fault)
+        report.good("migrations", f"{found}, the newest")
+        faults = await isolation.faults(db)
+        for fault in faults:
+            report.bad("isolation", fault)
+        if not faults:
+            report.good("isolation", f"row-level security holds on {', '.join(sorted(METADATA.tables))}")
+    db.close()
 
 
 async def _examine_redis(settings: Settings, report: _Report) -> None:

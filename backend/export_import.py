@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backend.auth import CurrentUser
-from backend.database import Database, Db, Rows, sql
+from backend.database import Database, Db, Rows, quoted, sql
 from backend.fields import Moment, in_utc
 from backend.problems import BODY_PROBLEMS, Problem, responses
 from backend.routing import UserRoute, require_json
@@ -95,7 +95,7 @@ class Exported:
 
     def _given(self) -> Any:
         columns = [column.name for column in self.shown if column.name != "user_id"]
-        record: Any = literal_column(f"NULL::{self.table.name}")
+        record: Any = literal_column(f"NULL::{quoted(self.table.name)}")
         rows = func.json_populate_recordset(record, cast(bindparam(f"_{self.name}"), JSON))
         return rows.table_valued(*columns, name=f"given_{self.name}")
 

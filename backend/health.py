@@ -42,19 +42,14 @@ async def _database(request: Request) -> None:
 
 async def _migrations(request: Request) -> None:
     db: Db = request.app.state.database
-    [(there,)] = await db.run("SELECT to_regclass('alembic_version') IS NOT NULL", repeatable=True)
-    rows = await db.run("SELECT version_num FROM alembic_version", repeatable=True) if there else []
-    found = [row[0] for row in rows]
-    expected = await asyncio.to_thread(migrations.head)
-    if found != [expected]:
+    if await migrations.current(db) != await asyncio.to_thread(migrations.head):
         raise CheckFailedError("The database is not at the newest revision. Run: uv run main.py migrate")
 
 
 async def _isolation(request: Request) -> None:
     db: Db = request.app.state.database
-    [row] = await db.run(isolation.CHECK, repeatable=True, policy=isolation.POLICY)
-    if fault := isolation.fault(row):
-        raise CheckFailedError(fault)
+    if faults := await isolation.faults(db):
+        raise CheckFailedError(faults[0])
 
 
 async def _keys(request: Request) -> str | None:

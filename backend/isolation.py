@@ -1,43 +1,111 @@
-"""Whether the database holds its line: row-level security on, forced, whole, and a role that cannot step over it."""
+"""Row-level security: what protects a table, and the check that every table which the API may touch is protected."""
 
 from typing import Any
 
+from backend.database import Database, quoted
+
+ROLE = "task_api"
+OWNER = "user_id = nullif(current_setting('app.user_id', true), '')"
 # The policy as PostgreSQL prints it back.
 POLICY = "((user_id)::text = NULLIF(current_setting('app.user_id'::text, true), ''::text))"
-# Read as the connection's own role, from the catalog, in one row.
-CHECK = """
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
+CREATE_POLICY = f"CREATE POLICY own_rows ON {{table}} USING ({OWNER}) WITH CHECK ({OWNER})"
+
+
+def protect(table: str) -> None:
+    """In a migration: let the API use a table, of which it sees, makes and changes only the rows of one user."""
+    from alembic import op
+
+    table = quoted(table)
+    op.execute(f"GRANT {RIGHTS} ON {table} TO {ROLE}")
+    op.execute(CREATE_POLICY.format(table=table))
+    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+
+
+# Read as the connection's own role, from the catalog: first the role, then each table on which it has any right,
+# whether the API knows of it or not, and each that is declared.
+CHECK_ROLE = """
 SELECT
     EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api') AS role,
     EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api' AND pg_has_role(current_user, oid, 'MEMBER')) AS member,
-    NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api' AND (rolsuper OR rolbypassrls)) AS bound,
-    NOT EXISTS (
-        SELECT FROM unnest(ARRAY['task', 'tag']) AS name LEFT JOIN pg_class ON pg_class.oid = to_regclass(name)
-        WHERE relrowsecurity IS NOT TRUE
-    ) AS enabled,
-    NOT EXISTS (
-        SELECT FROM unnest(ARRAY['task', 'tag']) AS name LEFT JOIN pg_class ON pg_class.oid = to_regclass(name)
-        WHERE relforcerowsecurity IS NOT TRUE
-    ) AS forced,
+    NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api' AND (rolsuper OR rolbypassrls)) AS bound
+"""
+CHECK_TABLES = """
+SELECT
+    t.oid::regclass::text, t.relkind IN ('r', 'p'), t.relrowsecurity, t.relforcerowsecurity,
     (
-        SELECT count(*) = 2
+        SELECT count(*) = 1
             AND bool_and(polcmd = '*' AND polpermissive AND polroles = '{0}')
             AND bool_and(pg_get_expr(polqual, polrelid) = %(policy)s)
             AND bool_and(pg_get_expr(polwithcheck, polrelid) = %(policy)s)
-        FROM pg_policy WHERE polrelid IN (to_regclass('task'), to_regclass('tag'))
-    ) AS policies
+        FROM pg_policy WHERE polrelid = t.oid
+    ),
+    ARRAY(SELECT quote_ident(polname) FROM pg_policy WHERE polrelid = t.oid ORDER BY 1),
+    (
+        SELECT array_agg(quote_ident(attname) ORDER BY array_position(indkey::smallint[], attnum))
+        FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+        WHERE indrelid = t.oid AND indisprimary
+    ),
+    EXISTS (SELECT FROM pg_attribute WHERE attrelid = t.oid AND attname = 'user_id' AND NOT attisdropped),
+    has_table_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE, DELETE'),
+    has_table_privilege(r.oid, t.oid, 'TRUNCATE, REFERENCES, TRIGGER')
+FROM pg_roles r, pg_class t
+WHERE r.rolname = 'task_api' AND t.relkind IN ('r', 'p', 'f', 'm', 'v')
+    AND t.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = t.oid AND classid = 'pg_class'::regclass AND deptype = 'e')
+    AND (
+        has_table_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+        OR has_any_column_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
+        OR t.oid = ANY (ARRAY(SELECT to_regclass(name) FROM unnest(%(declared)s::text[]) AS name))
+    )
+ORDER BY 1
 """
-REPAIR = "Run: uv run main.py migrate (if the database is at head already, first: uv run alembic downgrade 0002)"
-# What each column of CHECK means when it is false, the deepest cause first.
-FAULTS = (
-    f"The role task_api is missing. {REPAIR}",
-    "The database user may not take on the role task_api. Run, as its creator: GRANT task_api TO the user",
-    "The role task_api can step over row-level security. Run: ALTER ROLE task_api NOSUPERUSER NOBYPASSRLS",
-    f"Row-level security is off on task or tag. {REPAIR}",
-    f"Row-level security is not forced on task or tag. {REPAIR}",
-    f"The policies on task and tag are not the ones that the migration made. {REPAIR}",
+# What each column of CHECK_ROLE means when it is false, the deepest cause first.
+FAULTS_OF_ROLE = (
+    f"The role {ROLE} is missing. Run: uv run main.py migrate (first, if the database is at the newest revision: "
+    "uv run alembic downgrade 0002)",
+    f"The database user may not take on the role {ROLE}. Run, as its creator: GRANT {ROLE} TO the user",
+    f"The role {ROLE} can step over row-level security. Run: ALTER ROLE {ROLE} NOSUPERUSER NOBYPASSRLS",
 )
 
 
-def fault(row: tuple[Any, ...]) -> str | None:
-    """Return what is wrong and how to mend it, from the row of CHECK; None if nothing is."""
-    return next((sentence for ok, sentence in zip(row, FAULTS, strict=True) if not ok), None)
+def _fault(table: str, row: tuple[Any, ...], declared_key: list[str] | None) -> str | None:
+    """Return what is wrong with one table, and the statement that mends it."""
+    is_table, enabled, forced, right_policy, policies, key, has_owner, usable, too_much = row
+    drop_policies = "".join(f"DROP POLICY {policy} ON {table}; " for policy in policies)
+    drop_key = f"DROP CONSTRAINT {table}_pkey, " if key else ""
+    new_key = ", ".join(["user_id", *(column for column in key or declared_key or ["id"] if column != "user_id")])
+    checks = (
+        (is_table and has_owner, "has no owner to keep users apart by", f"REVOKE ALL ON {table} FROM {ROLE}, PUBLIC"),
+        (enabled, "has no row-level security", f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"),
+        (forced, "does not force its row-level security", f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"),
+        (right_policy, "has another policy than own_rows", drop_policies + CREATE_POLICY.format(table=table)),
+        (
+            key and key[0] == "user_id",
+            "has a primary key that does not begin with the owner",
+            f"ALTER TABLE {table} {drop_key}ADD PRIMARY KEY ({new_key})",
+        ),
+        (
+            not too_much,
+            f"gives {ROLE} rights that no policy limits",
+            f"REVOKE TRUNCATE, REFERENCES, TRIGGER ON {table} FROM {ROLE}, PUBLIC",
+        ),
+        (usable or declared_key is None, f"is closed to {ROLE}", f"GRANT {RIGHTS} ON {table} TO {ROLE}"),
+    )
+    return next((f"The table {table} {what}. Run: {mend}" for holds, what, mend in checks if not holds), None)
+
+
+async def faults(db: Database) -> list[str]:
+    """Return what lets one user reach another's rows, each in a sentence with the statement that mends it."""
+    [role] = await db.run(CHECK_ROLE, repeatable=True)
+    for holds, sentence in zip(role, FAULTS_OF_ROLE, strict=True):
+        if not holds:
+            return [sentence]
+    from backend.tables import METADATA  # here: a revision imports this module, and needs no tables
+
+    keys = {quoted(name): [quoted(c.name) for c in table.primary_key] for name, table in METADATA.tables.items()}
+    rows = await db.run(CHECK_TABLES, repeatable=True, policy=POLICY, declared=list(keys))
+    missing = keys.keys() - {row[0] for row in rows}
+    unmade = [f'There is no table {name}. Run: uv run main.py migration "add {name}"' for name in sorted(missing)]
+    return unmade + [fault for table, *row in rows if (fault := _fault(table, tuple(row), keys.get(table)))]

@@ -45,7 +45,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from backend.database import sql
+from backend.database import quoted, sql
 from backend.fields import INT4, INT8, Day, Moment, Text, Type, in_utc
 from backend.problems import Problem
 from backend.settings import DeclarationError
@@ -113,7 +113,7 @@ class Listing:
         self._any: set[str] = set()
         parameters: dict[str, Any] = {}
         for name in (*filters, *self.sorts):
-            self._order_by(name)
+            self._order_by(name, looked_up=name in filters)
         for name in filters:
             parameters |= self._filter(name)
             self._index(name)
@@ -148,8 +148,8 @@ class Listing:
         self.where = lru_cache(KEPT)(self._where)
         self.page = lru_cache(KEPT)(self._page)
 
-    def _order_by(self, name: str) -> None:
-        """Find the column that a field is ordered and indexed by, and make it where it takes one of its own.
+    def _order_by(self, name: str, *, looked_up: bool) -> None:
+        """Find the column that a field is ordered and looked up by, and make it where it takes one of its own.
 
         Under row-level security PostgreSQL only looks up in an index what it compares by leakproof functions. Those of
         enums and coalesce() are not, so such a field has a stored generated column beside it (docs/decisions/0009).
@@ -162,10 +162,10 @@ class Listing:
             enum = f"{self.table.name}_{name}"
             cases = " ".join(f"WHEN '{value}'::{enum} THEN {place}" for place, value in enumerate(type_.python))
             kind: Any = SmallInteger()
-            expression = f"CASE {name} {cases} ELSE {last[0] if last else 'NULL::integer'} END"
-        elif last:
+            expression = f"CASE {quoted(name)} {cases} ELSE {last[0] if last else 'NULL::integer'} END"
+        elif last and looked_up:
             kind = Numeric() if type_.python is Decimal else column.type
-            expression = f"COALESCE({name}, {last[0]})"
+            expression = f"COALESCE({quoted(name)}, {last[0]})"
         else:
             self._orders[name] = column
             return
@@ -187,6 +187,10 @@ class Listing:
             greatest = INT8 if isinstance(self.table.c[name].type, BigInteger) else INT4
             return (str(greatest) if greatest == INT4 else f"'{greatest}'::bigint"), greatest
         return LAST.get(type_.python)
+
+    def _instead(self, name: str) -> tuple[str, Any]:
+        """Return what a null is compared as, once it is known to be one; as SQL and as a parameter."""
+        return self._last(name) or INSTEAD_OF_NULL[self.types[name].python]
 
     def _filter(self, name: str) -> dict[str, Any]:
         """Return the parameters of the filter on a field."""
@@ -234,8 +238,10 @@ class Listing:
         """Make the index of a filter: in the order of the field where lists are sorted by it, else of creation."""
         if self.types[name].python is list:
             return
-        columns = [self.table.c.user_id, self._orders[name]]
-        if name not in self.sorts and self.types[name].python not in RANGES:
+        column, order = self.table.c[name], self._orders[name]
+        columns = [self.table.c.user_id, order]
+        in_its_order = name in self.sorts and not (self.types[name].optional and order is column)
+        if not in_its_order and self.types[name].python not in RANGES:
             columns.append(self.table.c.created_at)
         Index(f"{self.table.name}_{name}", *columns, self.table.c.id)
 
@@ -278,7 +284,7 @@ class Listing:
         # Null comes last, both ways.
         null = column.is_not(None) if descending else column.is_(None)
         if order is column:
-            order = func.coalesce(column, literal_column(INSTEAD_OF_NULL[self.types[name].python][0], column.type))
+            order = func.coalesce(column, literal_column(self._instead(name)[0], column.type))
         return [null, order, self.table.c.id], True
 
     def _page(self, filters: frozenset[str], sort: str, after: bool) -> str:
@@ -330,7 +336,7 @@ class Listing:
             ) from None
         null = (key is None) is not query.sort.startswith("-")
         if key is None:
-            key = (self._last(name) or INSTEAD_OF_NULL[self.types[name].python])[1]
+            key = self._instead(name)[1]
         elif isinstance(key, StrEnum):
             key = list(type(key)).index(key)
         return {"_after_key": key, "_after_id": after_id, "_after_null": null}

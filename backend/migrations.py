@@ -11,6 +11,8 @@ from backend.settings import ROOT, StartError
 if TYPE_CHECKING:
     from alembic.config import Config
 
+    from backend.database import Database
+
 SCRIPTS = ROOT / "migrations"
 SECONDS_BETWEEN_TRIES = 0.2
 
@@ -30,6 +32,13 @@ def head() -> str:
     from alembic.script import ScriptDirectory
 
     return str(ScriptDirectory.from_config(_config("")).get_current_head())
+
+
+async def current(db: "Database") -> str | None:
+    """Return the revision that a database is at."""
+    [(there,)] = await db.run("SELECT to_regclass('alembic_version') IS NOT NULL", repeatable=True)
+    rows = await db.run("SELECT version_num FROM alembic_version", repeatable=True) if there else []
+    return rows[0][0] if rows else None
 
 
 def upgrade(url: str, wait_seconds: float) -> None:

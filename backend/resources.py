@@ -1,6 +1,5 @@
 """A resource: an owned table, which is also the API's schema, and a few lines that say how it is reached."""
 
-import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +77,7 @@ class Owned(SQLModel):
         table = _words(cls.__name__).replace(" ", "_")
         cls.__tablename__ = table
         cls.__types__ = {own: Type(datetime) for own in ("created_at", "updated_at")}
-        taken = {*dir(SQLModel), *Owned.model_fields, *inspect.signature(Database.run).parameters}
+        taken = {*dir(SQLModel), *Owned.model_fields, "repeatable"}  # the last is a parameter of Database.run
         for name, field in cls.model_fields.items():
             if name in Owned.model_fields and name not in cls.__annotations__:
                 continue

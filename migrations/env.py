@@ -3,27 +3,29 @@
 import psycopg2
 from alembic import context
 from sqlalchemy import create_engine, pool, text
-from sqlmodel import SQLModel
 
-from backend import tables
 from backend.embedded import database_url
+from backend.revisions import complete
 from backend.settings import StartError, load_settings
+from backend.tables import METADATA
 
-assert tables.MODULES  # importing it declares every table
-metadata = SQLModel.metadata
 LOCK = 7_302_544_001  # any number that is the same in every process that migrates
 
 
 def include_name(name: str | None, type_: str, _parents: object) -> bool:
     """Leave every table alone that is not ours: Better Auth's lie in the same database."""
-    return type_ != "table" or name in metadata.tables
+    return type_ != "table" or name in METADATA.tables
 
 
 def migrate(url: str) -> None:
     engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(url), poolclass=pool.NullPool)
     with engine.connect() as connection:
         context.configure(
-            connection=connection, target_metadata=metadata, include_name=include_name, compare_server_default=True
+            connection=connection,
+            target_metadata=METADATA,
+            include_name=include_name,
+            compare_server_default=True,
+            process_revision_directives=complete,
         )
         with context.begin_transaction():
             # Several starts at once take turns; the second one finds nothing left to do.
@@ -33,7 +35,7 @@ def migrate(url: str) -> None:
 
 
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
+    context.configure(dialect_name="postgresql", target_metadata=METADATA, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 elif "url" in context.config.attributes:

@@ -1,4 +1,9 @@
-"""${message}"""
+<%
+    def lines(operations):
+        """Leave out the comments that Alembic puts around them."""
+        kept = [line for line in (operations or "pass").splitlines() if not line.strip().startswith("# ###")]
+        return "\n".join(kept).strip()
+%>"""${message[:1].upper() + message[1:].rstrip(".")}."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,8 +13,8 @@ down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else "pass"}
+    ${lines(upgrades)}
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+    ${lines(downgrades)}

@@ -5,21 +5,25 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg2
 import pytest
 
 from backend import migrations
-from backend.database import Database
+from backend.database import Database, quoted
 from backend.embedded import EmbeddedServer
 from backend.problems import Problem
+from backend.resources import RESOURCES
 from backend.settings import StartError
+from backend.tables import METADATA
 from tests.conftest import execute, serving, settings, sign, throwaway_database
+from tests.samples import made
 from tests.servers import Debian15
-from tests.test_tasks import assert_problem, create, requests_for
+from tests.test_tasks import assert_problem, create
 
-POLICY_OF_ALL = "CREATE POLICY everything ON task USING (true)"
+TABLES = sorted(METADATA.tables)
 
 
 @pytest.fixture
@@ -42,105 +46,166 @@ async def db(migrated: str) -> AsyncIterator[Database]:
     database.close()
 
 
-MAKE = (
-    "INSERT INTO task (id, user_id, title, status, priority, tags)"
-    " VALUES (gen_random_uuid(), {}, 'x', 'pending', 'low', '{{}}')"
-)
+def rows_of(user: httpx.Client) -> dict[str, dict[str, Any]]:
+    """Make a row in each declared table, through the API, and return those of the resources by their paths."""
+    user.put("/api/tags/home", json={"color": "#123456"}).raise_for_status()
+    return {resource.path: made(user, resource) for resource in RESOURCES}
 
 
-async def test_without_the_where_the_policy_holds(db: Database) -> None:
-    for user in ("ann", "bob"):
-        await db.run(MAKE.format("%(user_id)s"), user)
-        await db.run("INSERT INTO tag (user_id, name) VALUES (%(user_id)s, 'x')", user)
-    for table in ("task", "tag"):
-        assert await db.run(f"SELECT user_id FROM {table}", "ann") == [("ann",)]
+@pytest.fixture
+def rows(migrated: str) -> dict[str, dict[str, Any]]:
+    """The rows of ann, where ann and bob have one in each table."""
+    with serving(settings(database_url=migrated, migrate_on_start=False)) as url:
+        with client(url, "bob") as bob:
+            rows_of(bob)
+        with client(url, "ann") as ann:
+            return rows_of(ann)
+
+
+async def test_without_the_where_the_policy_holds_on_every_declared_table(db: Database, rows: object) -> None:
+    for table in map(quoted, TABLES):
+        for user in ("ann", "bob"):
+            seen = await db.run(f"SELECT DISTINCT user_id FROM {table}", user)
+            assert seen == [(user,)], f"{table}: if it is empty, rows_of() must make a row in this table too"
         assert await db.run(f"SELECT user_id FROM {table} WHERE user_id = 'bob'", "ann") == []
         assert await db.run(f"SELECT count(*) FROM {table}", "") == [(0,)]
-    assert await db.run("UPDATE task SET title = 'changed' RETURNING user_id", "ann") == [("ann",)]
-    assert await db.run("DELETE FROM task RETURNING user_id", "ann") == [("ann",)]
-    assert await db.run("SELECT title FROM task", "bob") == [("x",)]
+        changed = await db.run(f"UPDATE {table} SET user_id = user_id RETURNING user_id", "ann")
+        assert {row[0] for row in changed} == {"ann"}
+    for table in [quoted(table.name) for table in reversed(METADATA.sorted_tables)]:
+        assert {row[0] for row in await db.run(f"DELETE FROM {table} RETURNING user_id", "ann")} <= {"ann"}
+        assert await db.run(f"SELECT DISTINCT user_id FROM {table}", "bob") == [("bob",)]
 
 
-@pytest.mark.parametrize(
-    "statement", [MAKE.format("'bob'"), "UPDATE task SET user_id = 'bob'", "UPDATE tag SET user_id = 'bob'"]
-)
-async def test_no_row_can_be_given_to_another_user(db: Database, statement: str) -> None:
-    await db.run(MAKE.format("%(user_id)s"), "ann")
-    await db.run("INSERT INTO tag (user_id, name) VALUES (%(user_id)s, 'x')", "ann")
+@pytest.mark.parametrize("table", TABLES)
+async def test_no_row_can_be_given_to_another_user(db: Database, rows: object, table: str) -> None:
+    before = await db.run(f"SELECT count(*) FROM {quoted(table)}", "bob")
     with pytest.raises(Problem):
-        await db.run(statement, "ann")
-    assert await db.run("SELECT user_id FROM task", "bob") == []
+        await db.run(f"UPDATE {quoted(table)} SET user_id = 'carl'", "ann")
+    with pytest.raises(Problem):
+        await db.run("INSERT INTO tag (user_id, name) VALUES ('bob', 'x')", "ann")
+    assert await db.run(f"SELECT count(*) FROM {quoted(table)}", "bob") == before
+    assert await db.run(f"SELECT count(*) FROM {quoted(table)}", "carl") == [(0,)]
 
 
 @pytest.mark.parametrize(
     "statement", ["SELECT * FROM alembic_version", "TRUNCATE task", "DROP TABLE task", "CREATE TABLE x ()"]
 )
-async def test_a_users_statement_can_do_nothing_but_to_tasks_and_tags(db: Database, statement: str) -> None:
+async def test_a_users_statement_can_do_nothing_but_to_the_declared_tables(db: Database, statement: str) -> None:
     with pytest.raises(Problem):
         await db.run(statement, "ann")
 
 
 async def test_a_users_name_does_not_stay_on_the_connection(migrated: str) -> None:
     database = Database(migrated, pool_size=1, wait_seconds=5)
-    await database.run(MAKE.format("%(user_id)s"), "ann")
+    await database.run("INSERT INTO tag (user_id, name) VALUES (%(user_id)s, 'x')", "ann")
     whoever = "SELECT nullif(current_setting('app.user_id', true), ''), current_user = session_user"
     assert await database.run(whoever) == [(None, True)]
     database.close()
 
 
-def test_without_the_policy_the_where_holds(migrated: str) -> None:
-    for table in ("task", "tag"):
+def test_without_the_policy_the_where_holds_on_every_route(migrated: str, rows: dict[str, dict[str, Any]]) -> None:
+    for table in map(quoted, TABLES):
         execute(migrated, f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
         execute(migrated, f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     with (
         serving(settings(database_url=migrated, migrate_on_start=False)) as url,
         client(url, "ann") as ann,
-        client(url, "bob") as bob,
+        client(url, "carl") as carl,
     ):
-        task = create(ann, tags=["anns"])
-        ann.put("/api/tags/anns", json={"color": "#123456"})
-        for method, path, body in requests_for(f"/api/tasks/{task['id']}"):
-            assert_problem(bob.request(method, path, json=body), 404, "TASK_NOT_FOUND")
-        assert bob.get("/api/tasks").json() == bob.get("/api/tags").json() == []
-        assert bob.get("/api/export").json()["tasks"] == []
-        assert bob.patch("/api/tasks?tag=anns", json={"title": "bob's"}).json() == {"updated": 0}
-        assert bob.delete("/api/tasks?status=pending").json() == {"deleted": 0}
-        assert_problem(bob.patch("/api/tags/anns", json={"name": "x"}), 404, "TAG_NOT_FOUND")
-        assert_problem(bob.delete("/api/tags/anns"), 404, "TAG_NOT_FOUND")
-        assert ann.get(f"/api/tasks/{task['id']}").json() == task
-        assert ann.get("/api/tags").json() == [{"name": "anns", "color": "#123456", "tasks": 1}]
+        before = {path: ann.get(path).json() for path in (*rows, "/api/tags")}
+        for resource in RESOURCES:
+            row = rows[resource.path]
+            body = {name: row[name] for name in resource.fields}
+            for method in ("GET", "PUT", "PATCH", "DELETE"):
+                answer = carl.request(method, f"{resource.path}/{row['id']}", json=None if method == "GET" else body)
+                assert_problem(answer, 404, resource.code)
+            assert carl.get(resource.path).json() == []
+            by = {name: row[name] for name in resource.listing.filters.model_fields if row.get(name) is not None}
+            assert len(ann.get(resource.path, params=by).json()) == 1, "the filters are about the row"
+            assert carl.patch(resource.path, params=by, json=body).json() == {"updated": 0}
+            assert carl.delete(resource.path, params=by).json() == {"deleted": 0}
+        exported = carl.get("/api/export").json()
+        assert {name: rows for name, rows in exported.items() if isinstance(rows, list) and rows} == {}
+        assert carl.get("/api/tags").json() == []
+        assert_problem(carl.patch("/api/tags/home", json={"name": "x"}), 404, "TAG_NOT_FOUND")
+        assert_problem(carl.delete("/api/tags/home"), 404, "TAG_NOT_FOUND")
+        assert {path: ann.get(path).json() for path in before} == before
 
 
-@pytest.mark.parametrize(
-    ("spoil", "sentence"),
-    [
-        ("ALTER TABLE task DISABLE ROW LEVEL SECURITY", "Row-level security is off on task or tag."),
-        ("ALTER TABLE tag DISABLE ROW LEVEL SECURITY", "Row-level security is off on task or tag."),
-        ("ALTER TABLE task NO FORCE ROW LEVEL SECURITY", "Row-level security is not forced on task or tag."),
-        ("DROP POLICY own_rows ON task", "The policies on task and tag are not the ones"),
-        (POLICY_OF_ALL, "The policies on task and tag are not the ones"),
-        ("ALTER POLICY own_rows ON tag USING (true)", "The policies on task and tag are not the ones"),
-        ("ALTER POLICY own_rows ON task WITH CHECK (true)", "The policies on task and tag are not the ones"),
-    ],
-)
-def test_a_database_that_does_not_hold_the_line_is_not_ready_and_says_how_to_mend_it(
-    migrated: str, spoil: str, sentence: str
-) -> None:
-    with serving(settings(database_url=migrated, migrate_on_start=False)) as url:
-        assert httpx.get(f"{url}/ready").json()["checks"]["isolation"]["status"] == "ok"
-        execute(migrated, spoil)
-        ready = httpx.get(f"{url}/ready")
-        assert ready.status_code == 503
-        detail = ready.json()["checks"]["isolation"]["detail"]
-        assert detail.startswith(sentence)
-        assert "Run: uv run main.py migrate" in detail
-        if spoil != POLICY_OF_ALL:  # a policy that somebody added is theirs to drop
-            from alembic import command
+def test_a_child_can_only_be_of_a_parent_of_the_same_user(migrated: str, rows: dict[str, dict[str, Any]]) -> None:
+    """Of the tables that are declared; tests/test_resources.py does the same over HTTP."""
+    for table in METADATA.sorted_tables:
+        assert table.primary_key.columns.keys()[0] == "user_id"
+        for key in table.foreign_key_constraints:
+            assert (key.column_keys[0], key.elements[0].column.name) == ("user_id", "user_id"), key.name
 
-            execute(migrated, "CREATE POLICY own_rows ON task USING (true)") if "DROP" in spoil else None
-            command.downgrade(migrations._config(migrated), "0002")
-            migrations.upgrade(migrated, wait_seconds=5)
-            assert httpx.get(f"{url}/ready").status_code == 200
+
+# How to spoil a table, and what is said of it.
+SPOILED = {
+    "ALTER TABLE {0} DISABLE ROW LEVEL SECURITY": "has no row-level security. Run: ALTER TABLE {0} ENABLE",
+    "ALTER TABLE {0} NO FORCE ROW LEVEL SECURITY": "does not force its row-level security. Run: ALTER TABLE {0} FORCE",
+    "DROP POLICY own_rows ON {0}": "has another policy than own_rows. Run: CREATE POLICY own_rows ON {0}",
+    "CREATE POLICY everything ON {0} USING (true)": "has another policy than own_rows. Run: DROP POLICY everything ON",
+    "ALTER POLICY own_rows ON {0} USING (true)": "has another policy than own_rows. Run: DROP POLICY own_rows ON {0};",
+    "ALTER POLICY own_rows ON {0} WITH CHECK (true)": "has another policy than own_rows.",
+    "ALTER POLICY own_rows ON {0} TO task_api": "has another policy than own_rows.",
+    "ALTER TABLE {0} DROP CONSTRAINT {0}_pkey CASCADE": "has a primary key that does not begin with the owner. Run:",
+    "GRANT TRUNCATE ON {0} TO task_api": "gives task_api rights that no policy limits. Run: REVOKE TRUNCATE",
+    "REVOKE INSERT, SELECT, UPDATE, DELETE ON {0} FROM task_api": "is closed to task_api. Run: GRANT SELECT",
+}
+# Tables that nobody declared, which the role may use all the same.
+STRANGERS = {
+    "CREATE TABLE notes (user_id varchar(255), id int, PRIMARY KEY (user_id, id)); GRANT SELECT ON notes TO task_api": (
+        "has no row-level security. Run: ALTER TABLE notes ENABLE"
+    ),
+    "CREATE TABLE notes (user_id varchar(255), id int); GRANT SELECT (id) ON notes TO task_api": (
+        "has no row-level security. Run: ALTER TABLE notes ENABLE"
+    ),
+    "CREATE TABLE notes (id int PRIMARY KEY); GRANT INSERT ON notes TO PUBLIC": (
+        "has no owner to keep users apart by. Run: REVOKE ALL ON notes FROM task_api, PUBLIC"
+    ),
+    "CREATE VIEW notes AS SELECT user_id, title FROM task; GRANT SELECT ON notes TO task_api": (
+        "has no owner to keep users apart by. Run: REVOKE ALL ON notes FROM task_api, PUBLIC"
+    ),
+}
+
+
+def mended(url: str, api: str, table: str, spoil: str, sentence: str) -> None:
+    """Spoil a table, and mend it by what `/ready` says, until nothing is said any more."""
+    execute(url, spoil)
+    ready = httpx.get(f"{api}/ready")
+    assert ready.status_code == 503
+    assert ready.json()["checks"]["isolation"]["detail"].startswith(f"The table {table} {sentence}"), ready.text
+    for _ in range(5):
+        ready = httpx.get(f"{api}/ready")
+        if ready.status_code == 200:
+            return
+        execute(url, ready.json()["checks"]["isolation"]["detail"].partition("Run: ")[2])
+    raise AssertionError(ready.text)
+
+
+def test_a_table_that_is_not_protected_is_not_ready_and_says_the_statement_that_mends_it(migrated: str) -> None:
+    with serving(settings(database_url=migrated, migrate_on_start=False)) as api:
+        assert httpx.get(f"{api}/ready").json()["checks"]["isolation"]["status"] == "ok"
+        for table in map(quoted, TABLES):
+            referred = any(
+                key.referred_table.name == table for t in METADATA.sorted_tables for key in t.foreign_key_constraints
+            )
+            for spoil, sentence in SPOILED.items():
+                if "_pkey" not in spoil or not referred:
+                    mended(migrated, api, table, spoil.format(table), sentence.format(table))
+        for spoil, sentence in STRANGERS.items():
+            mended(migrated, api, "notes", spoil, sentence)
+            execute(migrated, f"DROP {'VIEW' if 'VIEW' in spoil else 'TABLE'} notes")
+        execute(migrated, "DROP TABLE tag")
+        detail = httpx.get(f"{api}/ready").json()["checks"]["isolation"]["detail"]
+        assert detail == 'There is no table tag. Run: uv run main.py migration "add tag"'
+
+
+def test_tables_of_others_in_the_same_database_are_their_own_business(migrated: str) -> None:
+    execute(migrated, 'CREATE TABLE "user" (id text PRIMARY KEY); CREATE VIEW v AS SELECT 1')
+    with serving(settings(database_url=migrated, migrate_on_start=False)) as api:
+        assert httpx.get(f"{api}/ready").status_code == 200
 
 
 @pytest.fixture(params=[EmbeddedServer, Debian15])
