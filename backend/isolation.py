@@ -42,6 +42,7 @@ SELECT
         FROM pg_policy WHERE polrelid = t.oid
     ),
     ARRAY(SELECT quote_ident(polname) FROM pg_policy WHERE polrelid = t.oid ORDER BY 1),
+    (SELECT quote_ident(conname) FROM pg_constraint WHERE conrelid = t.oid AND contype = 'p'),
     (
         SELECT array_agg(quote_ident(attname) ORDER BY array_position(indkey::smallint[], attnum))
         FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
@@ -72,9 +73,9 @@ FAULTS_OF_ROLE = (
 
 def _fault(table: str, row: tuple[Any, ...], declared_key: list[str] | None) -> str | None:
     """Return what is wrong with one table, and the statement that mends it."""
-    is_table, enabled, forced, right_policy, policies, key, has_owner, usable, too_much = row
+    is_table, enabled, forced, right_policy, policies, key_name, key, has_owner, usable, too_much = row
     drop_policies = "".join(f"DROP POLICY {policy} ON {table}; " for policy in policies)
-    drop_key = f"DROP CONSTRAINT {table}_pkey, " if key else ""
+    drop_key = f"DROP CONSTRAINT {key_name}, " if key else ""
     new_key = ", ".join(["user_id", *(column for column in key or declared_key or ["id"] if column != "user_id")])
     checks = (
         (is_table and has_owner, "has no owner to keep users apart by", f"REVOKE ALL ON {table} FROM {ROLE}, PUBLIC"),

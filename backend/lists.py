@@ -27,12 +27,11 @@ from pydantic import (
     create_model,
 )
 from sqlalchemy import (
-    BigInteger,
     Column,
     ColumnElement,
     Computed,
+    Double,
     Index,
-    Numeric,
     SmallInteger,
     and_,
     bindparam,
@@ -46,7 +45,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from backend.database import quoted, sql
-from backend.fields import INT4, INT8, Day, Moment, Text, Type, in_utc
+from backend.fields import Day, Moment, Text, Type, in_utc
 from backend.problems import Problem
 from backend.settings import DeclarationError
 from backend.statements import KEPT, Statements, as_json
@@ -69,19 +68,18 @@ RANGES: dict[type, Any] = {
     float: Annotated[float, AllowInfNan(False)],
     Decimal: Decimal,
 }
-# What stands for null in an order: the last value of the type, in SQL as PostgreSQL prints it, and as a parameter.
-LAST: dict[type, tuple[str, Any]] = {
+# What null is compared as, in SQL as PostgreSQL prints it, and as a parameter. Of the first three it is the last value.
+AS_NULL: dict[type, tuple[str, Any]] = {
     datetime: ("'infinity'::timestamp with time zone", "infinity"),
     date: ("'infinity'::date", "infinity"),
     float: ("'Infinity'::double precision", "Infinity"),
-    Decimal: ("'Infinity'::numeric", "Infinity"),
-}
-# What stands for null in types that have no last value; that it is null is compared first.
-INSTEAD_OF_NULL: dict[type, tuple[str, Any]] = {
     str: ("''", ""),
     bool: ("false", False),
+    int: ("0", 0),
+    Decimal: ("0", 0),
     UUID: ("'00000000-0000-0000-0000-000000000000'::uuid", UUID(int=0)),
 }
+EXACT = 2**53, 15  # how large integers and how many digits of decimals a double precision tells apart
 
 
 def _stem(name: str) -> str:
@@ -107,7 +105,8 @@ class Listing:
     ) -> None:
         self.statements, self.table, self.types = statements, statements.table, types
         self.sorts = tuple(dict.fromkeys(("created_at", "updated_at", *sorts)))
-        self._orders: dict[str, Any] = {}
+        self._orders: dict[str, Any] = {}  # the column by which each field is ordered and looked up
+        self._nulls: dict[str, Any] = {}  # what null is in it, where it is one of its own
         self._conditions: dict[str, ColumnElement[bool]] = {}
         self._places: dict[str, type[StrEnum]] = {}  # the filters by an enum, whose values are compared by their place
         self._any: set[str] = set()
@@ -156,41 +155,40 @@ class Listing:
         """
         if name in self._orders:
             return
-        type_, column = self.types[name], self.table.c[name]
-        last = self._last(name)
-        if issubclass(type_.python, StrEnum):
-            enum = f"{self.table.name}_{name}"
-            cases = " ".join(f"WHEN '{value}'::{enum} THEN {place}" for place, value in enumerate(type_.python))
-            kind: Any = SmallInteger()
-            expression = f"CASE {quoted(name)} {cases} ELSE {last[0] if last else 'NULL::integer'} END"
-        elif last and looked_up:
-            kind = Numeric() if type_.python is Decimal else column.type
-            expression = f"COALESCE({quoted(name)}, {last[0]})"
-        else:
-            self._orders[name] = column
+        self._orders[name] = self.table.c[name]
+        if not (generated := self._generated(name, looked_up=looked_up)):
             return
+        kind, expression, self._nulls[name] = generated
         made = f"{_stem(name)}_order"
         if made in self.table.c:
             raise DeclarationError(f"the order of {name} would be a second column {made}: rename one of the fields")
-        generated: Column[Any] = Column(made, kind, Computed(expression, persisted=True), nullable=False)
-        self.table.append_column(generated)
-        self._orders[name] = generated
+        self._orders[name] = Column(made, kind, Computed(expression, persisted=True), nullable=False)
+        self.table.append_column(self._orders[name])
 
-    def _last(self, name: str) -> tuple[str, Any] | None:
-        """Return what stands for null in the order of a field, as SQL and as a parameter; None if nothing has to."""
-        type_ = self.types[name]
-        if not type_.optional:
-            return None
+    def _generated(self, name: str, *, looked_up: bool) -> tuple[Any, str, Any] | None:
+        """Return the type and the expression of that column, as PostgreSQL prints it, and what null is in it."""
+        type_, expression = self.types[name], quoted(name)
+        kind: Any = self.table.c[name].type
+        python: type = type_.python
         if issubclass(type_.python, StrEnum):
-            return str(len(type_.python)), len(type_.python)
-        if type_.python is int:
-            greatest = INT8 if isinstance(self.table.c[name].type, BigInteger) else INT4
-            return (str(greatest) if greatest == INT4 else f"'{greatest}'::bigint"), greatest
-        return LAST.get(type_.python)
-
-    def _instead(self, name: str) -> tuple[str, Any]:
-        """Return what a null is compared as, once it is known to be one; as SQL and as a parameter."""
-        return self._last(name) or INSTEAD_OF_NULL[self.types[name].python]
+            enum, last = f"{self.table.name}_{name}", len(type_.python)
+            cases = " ".join(f"WHEN '{value}'::{enum} THEN {place}" for place, value in enumerate(type_.python))
+            return (
+                SmallInteger(),
+                f"CASE {expression} {cases} ELSE {last if type_.optional else 'NULL::integer'} END",
+                last,
+            )
+        if looked_up and (type_.python is Decimal or (type_.python is int and type_.optional)):
+            bounds = [abs(value) for limit, value in type_.limits.items() if limit in ("ge", "gt", "le", "lt")]
+            if max(bounds, default=0) > EXACT[0] or type_.limits.get("max_digits", 0) > EXACT[1]:
+                raise DeclarationError(f"no index can be made of {name}: limit it to 15 digits, or to 2**53 both ways")
+            kind, expression, python = Double(), f"({expression})::double precision", float
+        elif not (looked_up and type_.optional and python in (datetime, date, float)):
+            return None
+        if not type_.optional:
+            return kind, expression, None
+        literal, parameter = AS_NULL[python]
+        return kind, f"COALESCE({expression}, {literal})", parameter
 
     def _filter(self, name: str) -> dict[str, Any]:
         """Return the parameters of the filter on a field."""
@@ -217,6 +215,9 @@ class Listing:
 
     def _range(self, name: str) -> dict[str, Any]:
         order, given = self._orders[name], RANGES[self.types[name].python]
+        if self.types[name].python is Decimal:  # as exact as the field, so that rounding never decides
+            digits = {limit: self.types[name].limits[limit] for limit in ("max_digits", "decimal_places")}
+            given = Annotated[Decimal, Field(**digits)]
         known = [self.table.c[name].is_not(None)] if self.types[name].optional else []
         if self.types[name].python in (date, datetime):
             lower, upper, what = f"{_stem(name)}_after", f"{_stem(name)}_before", _stem(name).capitalize()
@@ -284,7 +285,7 @@ class Listing:
         # Null comes last, both ways.
         null = column.is_not(None) if descending else column.is_(None)
         if order is column:
-            order = func.coalesce(column, literal_column(self._instead(name)[0], column.type))
+            order = func.coalesce(column, literal_column(AS_NULL[self.types[name].python][0], column.type))
         return [null, order, self.table.c.id], True
 
     def _page(self, filters: frozenset[str], sort: str, after: bool) -> str:
@@ -336,7 +337,7 @@ class Listing:
             ) from None
         null = (key is None) is not query.sort.startswith("-")
         if key is None:
-            key = self._instead(name)[1]
+            key = self._nulls[name] if name in self._nulls else AS_NULL[self.types[name].python][1]
         elif isinstance(key, StrEnum):
             key = list(type(key)).index(key)
         return {"_after_key": key, "_after_id": after_id, "_after_null": null}

@@ -88,7 +88,8 @@ class Statements:
         """Return what goes before a statement that counts a user's rows, so that two of them do not count at once."""
         if self.max_per_user is None:
             return ""
-        key = func.hashtextextended(func.concat(bindparam("user_id"), f" {self.table.name}"), literal_column("0"))
+        whose = func.concat(bindparam("user_id"), literal_column(f"' {self.table.name}'"))
+        key = func.hashtextextended(whose, literal_column("0"))
         return f"{sql(select(func.pg_advisory_xact_lock(key)))}; "
 
     def room_for(self, more: Any) -> ColumnElement[bool]:

@@ -208,9 +208,10 @@ def root() -> Path:
     return Path(__file__).parent.parent
 
 
-@pytest.fixture
-def copy(root: Path, tmp_path: Path) -> Iterator[Copy]:
-    folder = tmp_path / "better tasks"  # a path with a space in it, as people have them
+@contextmanager
+def fresh_copy(root: Path, parent: Path) -> Iterator[Copy]:
+    """Yield a copy of what git would clone, without the tests."""
+    folder = parent / "better tasks"  # a path with a space in it, as people have them
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=root,
@@ -225,3 +226,9 @@ def copy(root: Path, tmp_path: Path) -> Iterator[Copy]:
     made = Copy(folder)
     yield made
     assert made.postgres_processes() == []
+
+
+@pytest.fixture
+def copy(root: Path, tmp_path: Path) -> Iterator[Copy]:
+    with fresh_copy(root, tmp_path) as made:
+        yield made

@@ -41,6 +41,19 @@ class Copy:
         out, err = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    def bash(self, commands: str, **environment: str) -> str:
+        """Run a page's commands as they stand, with the packages that the tests run with; return what they print."""
+        packages = {"UV_PROJECT_ENVIRONMENT": sys.prefix, "UV_NO_SYNC": "1"}
+        ended = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=self.folder,
+            env={**self.environment, **packages, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
     def postgres_processes(self) -> list[psutil.Process]:
         return [
             process

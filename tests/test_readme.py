@@ -28,15 +28,10 @@ def newcomer(root: Path, copy: Copy) -> Iterator[Callable[[str], str]]:
     if shutil.which("uv") is None:
         pytest.skip("uv is not installed")
     port = str(free_port())
-    # The packages that the tests run with are those that `uv run` would install.
     environment = {**copy.environment, "PORT": port, "UV_PROJECT_ENVIRONMENT": sys.prefix, "UV_NO_SYNC": "1"}
 
     def run(block: str) -> str:
-        block = block.replace("localhost:8000", f"localhost:{port}")
-        command = ["bash", "-euo", "pipefail", "-c", block]
-        ended = subprocess.run(command, cwd=copy.folder, env=environment, capture_output=True, text=True)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        return copy.bash(block.replace("localhost:8000", f"localhost:{port}"), PORT=port)
 
     [serve] = commands((root / "README.md").read_text(), "Run")[:1]
     assert serve == "uv run main.py\n"
