@@ -26,19 +26,19 @@ MAX_TOKEN_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 1024
 MAX_VERIFIED_TOKENS = 5000
 LEEWAY_SECONDS = 30
-# Claims are shallow. What is not could exhaust the stack later, and sooner or later by the version of Python.
+# Real claims are shallow. Deep nesting could exhaust the stack, at a depth that differs between Python versions.
 MAX_DEPTH = 32
-# Header parameters that bring a key along, point to one, or change how the token is to be read (RFC 7515,
-# section 4.1; RFC 7797). No key or rule of a verifier may come from the token that it judges.
+# Header parameters that carry a key, point to one, or change how the token is read (RFC 7515, section 4.1;
+# RFC 7797). A verifier must never take a key or a rule from the token that it checks.
 FORBIDDEN_PARAMETERS = {"crit", "jwk", "jku", "x5u", "x5c", "zip", "b64"}
 
 log = structlog.get_logger()
 
 
 class TokenError(Exception):
-    """A token that is no access token for this API.
+    """The token is not an access token for this API.
 
-    `reason` is one fixed word for the log; the message may quote the token and is for its holder only.
+    `reason` is a fixed word for the log; the message may quote the token, so only its holder may see it.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -47,16 +47,16 @@ class TokenError(Exception):
 
 
 class TokenExpiredError(TokenError):
-    """A token that was good in every way, and whose time is up."""
+    """The token is valid in every other way, but has expired."""
 
 
 class UnknownKeyError(TokenError):
-    """A token signed with a key that the key set does not hold, or does not hold yet."""
+    """The token was signed with a key that is not in the key set, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says: `user_id` is the owner of rows, `expires_at` is in seconds since 1970."""
+    """The claims of a verified token: `user_id` owns the rows, `expires_at` is in seconds since 1970."""
 
     user_id: str
     expires_at: float
@@ -66,9 +66,9 @@ class Claims:
 
 
 class VerifiedTokens:
-    """The claims of tokens that were verified, so that one which comes again costs a look-up.
+    """A cache of verified tokens, so that a token that is sent again costs one look-up.
 
-    Each counts only up to its exp, within whose leeway it is verified again, and none past a change of keys.
+    An entry counts until its exp; within the leeway after it, the token is verified again. New keys empty the cache.
     """
 
     def __init__(self) -> None:
@@ -84,13 +84,13 @@ class VerifiedTokens:
 
     def add(self, token: str, claims: Claims) -> None:
         if len(self._claims) >= MAX_VERIFIED_TOKENS:
-            del self._claims[next(iter(self._claims))]  # the one that was added first
+            del self._claims[next(iter(self._claims))]  # the oldest
         self._claims[token] = claims
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """The keys and the names that tokens are held against."""
+    """The keys, issuer and audience that tokens are checked against."""
 
     secret: VerificationKey | None
     key_set: KeySet | None
@@ -110,7 +110,7 @@ class Verifier:
 
 
 def _part(name: str, text: str) -> bytes:
-    """Decode one part of a token: base64url without padding, in its one canonical spelling (RFC 7515, section 2)."""
+    """Decode one part of a token: canonical base64url without padding (RFC 7515, section 2)."""
     try:
         decoded = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError:
@@ -152,22 +152,22 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    # A bool is an int to Python, 1e400 is infinity, and an integer may be too large for a float.
+    # A bool is an int in Python, 1e400 parses as infinity, and an int may be too large for a float.
     if type(value) not in (int, float) or not -1e300 < value < 1e300:
         raise TokenError(name, f"The {name} claim is not a finite number.")
     return float(value)
 
 
 def _user_id(claims: dict[str, Any]) -> str:
-    """Return whose token it is: `sub`, or else `user_id`, and nothing else.
+    """Return the user's id from `sub`, or else from `user_id`; no other claim counts.
 
-    Better Auth signs mail links and cookies with the same secret; their `userId`, `email` or `user` name nobody here.
+    Better Auth signs mail links and cookies with the same secret; their `userId`, `email` and `user` are ignored.
     """
     subjects = [claims[name] for name in ("sub", "user_id") if name in claims]
     if not subjects:
         raise TokenError("subject_missing", "The token has no sub claim, so it is not an access token.")
     if any(subject != subjects[0] for subject in subjects):
-        raise TokenError("subject_ambiguous", "The sub and user_id claims name two users.")
+        raise TokenError("subject_ambiguous", "The sub and user_id claims name different users.")
     subject = subjects[0]
     if (
         not isinstance(subject, str)
@@ -185,10 +185,10 @@ def _text(claims: dict[str, Any], name: str) -> str | None:
 
 
 def verify(token: str, verifier: Verifier) -> Claims:
-    """Return the claims of an access token, or raise TokenError: the one place that decides.
+    """Return the claims of an access token, or raise TokenError. No other function decides.
 
-    python-jose checks the signature and nothing else. Whatever it would let pass is refused before and after
-    it (docs/decisions/0004): RFC 7515 for the form, RFC 7519 for the claims, RFC 8725 for the rest.
+    python-jose only checks the signature. Everything else is checked here, before and after it
+    (docs/decisions/0004): RFC 7515 for the form, RFC 7519 for the claims, RFC 8725 for the rest.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise TokenError("size", "The token is longer than 8 KiB.")
@@ -201,14 +201,14 @@ def verify(token: str, verifier: Verifier) -> Claims:
 
     header = _object("header", header_bytes)
     if any(isinstance(value, dict | list) for value in header.values()) or FORBIDDEN_PARAMETERS & header.keys():
-        raise TokenError("header", "The header of the token holds a parameter that no access token has.")
+        raise TokenError("header", "The header of the token has a parameter that no access token may have.")
     if header.get("typ", "JWT") not in ("JWT", "at+jwt"):
         raise TokenError("type", "The typ of the token says that it is not an access token.")
     kid = header.get("kid")
     if "kid" in header and not (isinstance(kid, str) and kid and kid.isprintable()):
         raise TokenError("kid", "The kid of the token is not a printable string.")
 
-    # Each source of keys has its own algorithms, and each key its one: no public key ever serves as a secret.
+    # HS256 works only with the secret, and a JWKS key only with its own algorithm: a public key is never a secret.
     algorithm = header.get("alg")
     key = None
     if algorithm == "HS256":
@@ -218,15 +218,15 @@ def verify(token: str, verifier: Verifier) -> Claims:
         if key is None:
             raise UnknownKeyError("unknown_kid", "The key set holds no key with the kid of the token.")
     if key is None or key.algorithm != algorithm:
-        raise TokenError("algorithm", "The alg of the token is not one that this API has such a key for.")
+        raise TokenError("algorithm", "This API has no key for the alg of the token.")
     try:
         jws.verify(token, key.key, [key.algorithm])
     except JOSEError:
-        raise TokenError("signature", "The signature is not one of its key: an altered token.") from None
+        raise TokenError("signature", "The signature does not match the key: the token was altered.") from None
 
     claims = _object("payload", payload)
     if _is_deeper_than(MAX_DEPTH, claims):
-        raise TokenError("json", "The payload of the token is nested too deep.")
+        raise TokenError("json", "The payload of the token is nested too deeply.")
     expires_at, not_before, issued_at = (_time(claims, name) for name in ("exp", "nbf", "iat"))
     now = time.time()
     if expires_at is None:
@@ -249,7 +249,7 @@ def verify(token: str, verifier: Verifier) -> Claims:
 
 
 async def authenticate(token: str, verifier: Verifier) -> Claims:
-    """Verify a token, with a fresh look at the key set if its key is unknown; raise TokenError or Problem."""
+    """Verify a token, fetching the key set again if its key is unknown; raise TokenError or Problem."""
     keys = verifier.key_set and verifier.key_set.keys
     claims = verifier.verified.get(token, keys)
     if claims is None:
@@ -267,14 +267,14 @@ async def _verify_with_fresh_keys(token: str, verifier: Verifier) -> Claims:
         if not verifier.key_set.usable:
             raise Problem(
                 "AUTH_KEYS_UNAVAILABLE",
-                "The keys that tokens are verified with cannot be fetched. Try again in a moment.",
+                "The keys that verify tokens cannot be fetched. Try again in a moment.",
                 headers={"Retry-After": "5"},
             ) from None
         return verify(token, verifier)
 
 
 def _bearer(request: Request) -> str:
-    """Return the token of the one Authorization header (RFC 6750, section 2.1)."""
+    """Return the bearer token from the only Authorization header (RFC 6750, section 2.1)."""
     values = request.headers.getlist("authorization")
     if not values:
         raise Problem(

@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL: psycopg2's own asynchronous kind, for which the event loop waits."""
+"""One connection to PostgreSQL: psycopg2's asynchronous mode, driven by the event loop."""
 
 import asyncio
 from typing import Any
@@ -7,11 +7,11 @@ import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 
 STATEMENT_TIMEOUT_SECONDS = 10
-ENDED = "57P"  # SQLSTATEs: by an administrator, by a crash, by a database that is starting or was dropped
+ENDED = "57P"  # SQLSTATEs: an administrator, a crash, or a database that is starting or was dropped
 
 
 async def _ready(fileno: int, state: int) -> None:
-    """Wait until a socket can be read, or written, as a poll of its connection asked."""
+    """Wait until the socket can be read or written, whichever `poll()` asked for."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     add, remove = (loop.add_reader, loop.remove_reader) if state == POLL_READ else (loop.add_writer, loop.remove_writer)
@@ -23,9 +23,9 @@ async def _ready(fileno: int, state: int) -> None:
 
 
 class Connection:
-    """A psycopg2 connection in its asynchronous mode, which the event loop waits for; it is in autocommit.
+    """A psycopg2 connection in asynchronous mode (and so in autocommit), driven by the event loop.
 
-    Its socket is watched while it is idle too, so that one which the server closed is never handed out.
+    Its socket is watched even while idle, so that a connection closed by the server is never handed out.
     """
 
     def __init__(self, raw: Any) -> None:
@@ -39,7 +39,7 @@ class Connection:
     @classmethod
     async def open(cls, url: str) -> "Connection":
         """Connect; raise psycopg2.OperationalError."""
-        # In a thread, because libpq looks the host's name up as its first step and blocks while it does.
+        # In a thread, because libpq first looks up the host name, and blocks meanwhile.
         raw: Any = await asyncio.to_thread(psycopg2.connect, url, async_=True, client_encoding="UTF8")
         try:
             while (state := raw.poll()) != POLL_OK:
@@ -53,14 +53,14 @@ class Connection:
         """Send one message and return the rows of its last statement; raise psycopg2.Error or TimeoutError."""
         cursor = self._raw.cursor()
         self._result = self._loop.create_future()
-        # Not asyncio.timeout(), which takes a tenth of the time that a statement does.
+        # Not asyncio.timeout(), which costs a tenth of the time of a statement.
         timer = self._loop.call_later(STATEMENT_TIMEOUT_SECONDS + 1, self._fail, TimeoutError())
         try:
             cursor.execute(text, values)
             self._advance()
             await self._result
         except (asyncio.CancelledError, TimeoutError):
-            self.close()  # its answer is still to come, and would be taken for the next statement's
+            self.close()  # the answer is still to come, and would be taken for that of the next statement
             raise
         except psycopg2.Error as error:
             self._close_if_ended(error)
@@ -78,13 +78,13 @@ class Connection:
         self._loop.add_reader(self._fileno, self._on_readable)
 
     def _on_readable(self) -> None:
-        for _ in range(2):  # a read takes 16 KiB: the rest of a long answer is there already
+        for _ in range(2):  # one read takes 16 KiB, and the rest of a long answer is there already
             self._advance()
             if not self.usable or (self._result and self._result.done()):
                 break
         else:
-            # uvloop stops watching a socket that has met an error, of which libpq may have read no more than what
-            # came before it: the end would never be noticed, and the statement would wait for its time-out.
+            # uvloop stops watching a socket after an error, though libpq may have read only what came before it.
+            # Unless it is watched again, the end goes unnoticed, and the statement waits for its time-out.
             self._loop.remove_reader(self._fileno)
             self._watch()
 
@@ -104,13 +104,13 @@ class Connection:
             self._result.set_result(None)
 
     def _close_if_ended(self, error: psycopg2.Error) -> None:
-        # An error without a SQLSTATE is libpq's own: it could not write or read, and does not always say "closed".
+        # An error without a SQLSTATE is libpq's own: it could not read or write. It does not always set `closed`.
         if self._raw.closed or not error.pgcode or error.pgcode.startswith(ENDED):
             self.close()
 
     def close(self) -> None:
         if not self.usable:
-            return  # its socket's number is another connection's by now, which would wait for its answer in vain
+            return  # the fd may belong to a new connection by now: leave its reader alone
         self.usable = False
         self._loop.remove_reader(self._fileno)
         self._loop.remove_writer(self._fileno)

@@ -1,4 +1,4 @@
-"""`main.py dev`: the database, the API and the frontend, started and ended together, with one log."""
+"""`main.py dev`: starts and stops the database, the API and the frontend together, with one log."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ END_SECONDS = 15
 
 
 class _Program:
-    """A process and those that it starts, whose output is shown line by line behind its name."""
+    """A process and its children; each line of their output is printed after the program's name."""
 
     def __init__(self, name: str, command: list[str], folder: Path, environment: dict[str, str]) -> None:
         self.name = name
@@ -35,7 +35,7 @@ class _Program:
             text=True,
             encoding="utf-8",
             errors="replace",
-            # Of their own, so that Ctrl-C reaches this process alone, which then ends them in order.
+            # Ctrl-C must reach only the parent, which then stops its programs in order.
             start_new_session=True,
         )
         assert self._process.stdout is not None
@@ -50,12 +50,12 @@ class _Program:
         return self._process.poll() is None
 
     def wait(self) -> int:
-        """Wait until it has ended and all that it said is shown; return its exit code."""
+        """Wait until it has exited and all its output is shown; return its exit code."""
         self._reader.join()
         return self._process.wait()
 
     def end(self) -> None:
-        """End it as Ctrl-C would, and by force if it does not; with all that it started."""
+        """Stop it and its children: with SIGTERM, then by force."""
         for name in ("SIGTERM", "SIGKILL"):
             try:
                 if hasattr(os, "killpg"):
@@ -65,14 +65,14 @@ class _Program:
             except ProcessLookupError:
                 break
             try:
-                self._process.wait(END_SECONDS)  # and by force then, too, what it has left behind
+                self._process.wait(END_SECONDS)  # SIGKILL follows in any case, for children left behind
             except subprocess.TimeoutExpired:
                 continue
         self._reader.join(END_SECONDS)
 
 
 def _is_installed() -> bool:
-    """Whether the frontend's packages are those of its lock file."""
+    """Whether the frontend's packages are at least as new as its lock file."""
     lock, installed = FRONTEND / "package-lock.json", FRONTEND / "node_modules" / ".package-lock.json"
     return installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime
 
@@ -85,14 +85,14 @@ def _answers(url: str) -> bool:
 
 
 def run(settings: Settings, port: int, web_port: int) -> int:
-    """Run all of it until Ctrl-C, SIGTERM, or the end of one of them; return the exit code. Raises StartError."""
+    """Run everything until Ctrl-C, SIGTERM or the exit of one program; return the exit code. Raises StartError."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         raise StartError("The frontend needs Node 20.9 or newer (nodejs.org). `uv run main.py` runs the API without it")
     if settings.environment != "development":
-        raise StartError(f"ENVIRONMENT: is {settings.environment}, and `dev` is for development")
+        raise StartError(f"ENVIRONMENT: is {settings.environment}, but `dev` is for development")
     if settings.better_auth_secret is None:
-        # Without one Better Auth takes a default, which everybody knows.
+        # Without a secret Better Auth uses a default that everybody knows.
         raise StartError(f"BETTER_AUTH_SECRET: is missing in the environment and in {ENV_FILE}: Better Auth needs it")
     by_secret = os.environ.get("JWT_SIGNING") == "secret"
     if by_secret and settings.jwks_url:
@@ -110,7 +110,7 @@ def run(settings: Settings, port: int, web_port: int) -> int:
             programs.append(_Program(name, command, folder, environment))
 
     def wait_until(condition: Callable[[], bool]) -> bool:
-        """Whether it came true before the end of all began."""
+        """Wait until the condition is true; return False if a program exits or the shutdown begins first."""
         while not told and all(program.is_running() for program in programs):
             if condition():
                 return True
@@ -118,20 +118,20 @@ def run(settings: Settings, port: int, web_port: int) -> int:
         return False
 
     def install() -> None:
-        print("web | installing its packages, which is done once: npm ci", flush=True)
+        print("web | installing its packages, only this once: npm ci", flush=True)
         start("web", [npm, "ci", "--no-audit", "--no-fund"], FRONTEND, {})
         wait_until(lambda: False)
         if not told and programs.pop().wait():
-            raise StartError(f"`npm ci` in {FRONTEND} failed; what it said is above")
+            raise StartError(f"`npm ci` in {FRONTEND} failed; see its output above")
 
     with database_url(settings) as url:
         secret = settings.better_auth_secret.get_secret_value()
         frontend = {"DATABASE_URL": url, "BETTER_AUTH_URL": web, "BETTER_AUTH_SECRET": secret, "API_URL": api}
-        # The frontend's tokens, whatever .env says of another Better Auth.
+        # The API must accept the frontend's tokens, even if .env names another Better Auth.
         issuer = {"JWT_ISSUER": web, "JWT_AUDIENCE": web}
         if not by_secret:
             issuer |= {"BETTER_AUTH_URL": web, "JWKS_URL": f"{web}/api/auth/jwks"}
-        # No exception, which a second signal would raise again in the middle of the end: one Ctrl-C can come as two.
+        # Raise nothing here: one Ctrl-C can arrive as two signals, and the second would interrupt the shutdown.
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), tell)
@@ -141,7 +141,7 @@ def run(settings: Settings, port: int, web_port: int) -> int:
             next_js = str(FRONTEND / "node_modules" / "next" / "dist" / "bin" / "next")
             command = [node, next_js, "dev", "--hostname", "localhost", "--port", str(web_port)]
             start("web", command, FRONTEND, {**frontend, "NEXT_TELEMETRY_DISABLED": "1"})
-            # The API fetches the key set when it starts.
+            # Better Auth comes first, because the API fetches the key set when it starts.
             if wait_until(lambda: _answers(f"{web}/api/auth/ok")):
                 command = [sys.executable, "main.py", "--reload", "--port", str(port)]
                 start("api", command, ROOT, {**issuer, "CORS_ORIGINS": web})
@@ -154,5 +154,5 @@ def run(settings: Settings, port: int, web_port: int) -> int:
                 program.end()
     if told:
         return 0
-    print(f"{ended[0]} has ended, and so all of it has; what it said is above.", file=sys.stderr)
+    print(f"{ended[0]} has ended, and so all of it has; see its output above.", file=sys.stderr)
     return 1

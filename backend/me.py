@@ -1,4 +1,4 @@
-"""Who the token says the caller is."""
+"""The caller, according to the token."""
 
 from datetime import UTC, datetime
 
@@ -14,18 +14,18 @@ LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 class Me(BaseModel):
-    """The caller, as the token names them."""
+    """The caller, as named by the token."""
 
-    user_id: str = Field(description="The owner of everything that is made with this token.")
+    user_id: str = Field(description="The owner of everything created with this token.")
     email: str | None
     name: str | None
     role: str | None
-    expires_at: datetime = Field(description="When the token ends.")
+    expires_at: datetime = Field(description="When the token expires.")
 
 
 @router.get("", responses=responses())
 async def read_me(user: CurrentUser) -> Me:
-    """Who you are, and until when."""
+    """Who you are, and when your token expires."""
     ends = min(max(user.expires_at, 0), LAST_MOMENT.timestamp())
     return Me(
         user_id=user.user_id,

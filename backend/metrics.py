@@ -1,4 +1,4 @@
-"""What Prometheus is told at `GET /metrics`, of all the processes of one `main.py`."""
+"""Metrics for Prometheus at `GET /metrics`, from all processes of one `main.py`."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import Scope
 
-# Processes write what they count into files of this folder, so that each can answer for all; main.py sets it.
+# Each process writes its counts to files in this folder, so that any can answer for all; main.py sets it.
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS_BETWEEN_READINGS = 1
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -27,46 +27,46 @@ CLIENT_LEFT = 499
 
 _requests = Histogram(
     "http_request_duration_seconds",
-    "Requests and how long they took, by route, method and status (499: the client left).",
+    "Duration of requests, by route, method and status (499: the client left).",
     ["route", "method", "status"],
     buckets=BUCKETS,
 )
 STATEMENTS = Histogram(
-    "database_statement_duration_seconds", "Statements, from sending one to having its rows.", buckets=BUCKETS
+    "database_statement_duration_seconds", "Time from sending a statement to having its rows.", buckets=BUCKETS
 )
 WAITS = Histogram(
-    "database_connection_wait_seconds", "Waits for a connection, where none was free at once.", buckets=BUCKETS
+    "database_connection_wait_seconds", "Time spent waiting for a connection when none was free.", buckets=BUCKETS
 )
-RETRIES = Counter("database_retries", "Statements that were run again because their connection was lost.")
-STILL_IN_USE = Gauge("database_connections_in_use", "Connections that run a statement.", multiprocess_mode="livesum")
-POOL_SIZE = Gauge("database_connections_max", "Connections that there can be.", multiprocess_mode="livesum")
-AUTHENTICATION_FAILURES = Counter("authentication_failures", "Tokens that were refused, by reason.", ["reason"])
-LIMIT_HITS = Counter("rate_limit_hits", "Requests that a limit refused, by limit.", ["limit"])
-JWKS_AGE = Gauge("jwks_age_seconds", "How long ago the key set was fetched.", multiprocess_mode="livemax")
+RETRIES = Counter("database_retries", "Statements run again because their connection was lost.")
+IN_USE = Gauge("database_connections_in_use", "Connections running a statement.", multiprocess_mode="livesum")
+POOL_SIZE = Gauge("database_connections_max", "The largest number of connections.", multiprocess_mode="livesum")
+AUTHENTICATION_FAILURES = Counter("authentication_failures", "Refused tokens, by reason.", ["reason"])
+LIMIT_HITS = Counter("rate_limit_hits", "Requests refused by a limit, by limit.", ["limit"])
+JWKS_AGE = Gauge("jwks_age_seconds", "Time since the key set was fetched.", multiprocess_mode="livemax")
 
 router = APIRouter()
 
 
-@cache  # of as many as there are routes, methods and statuses, whatever clients send
+@cache  # bounded: routes, methods and statuses are few, whatever clients send
 def _of(route: str, method: str, status: int) -> Any:
     return _requests.labels(route, method, status)
 
 
 def request_ended(scope: Scope, status: int, seconds: float) -> None:
-    """Count a request, by its route's path as it is declared."""
+    """Count a request under the path that its route declares."""
     route = getattr(scope.get("route"), "path", "other")
     _of(route, scope["method"] if scope["method"] in METHODS else "other", status or CLIENT_LEFT).observe(seconds)
 
 
 def _read(app: FastAPI) -> None:
-    STILL_IN_USE.set(app.state.database.in_use)
+    IN_USE.set(app.state.database.in_use)
     POOL_SIZE.set(app.state.database.pool_size)
     if app.state.verifier.key_set:
         JWKS_AGE.set(app.state.verifier.key_set.age)
 
 
 async def keep_reading(app: FastAPI) -> None:
-    """Note what has a state and not a history, for whichever process is asked; never returns."""
+    """Refresh the gauges every second; never returns."""
     while True:
         _read(app)
         await asyncio.sleep(SECONDS_BETWEEN_READINGS)
@@ -74,7 +74,7 @@ async def keep_reading(app: FastAPI) -> None:
 
 @router.get("/metrics", include_in_schema=False)
 async def read_metrics(request: Request) -> Response:
-    """Metrics, as Prometheus reads them."""
+    """Return the metrics in the text format of Prometheus."""
     _read(request.app)
     registry = REGISTRY
     if FOLDER_VARIABLE in os.environ:

@@ -1,4 +1,4 @@
-"""Recurrence rules (RFC 5545, section 3.3.10): which are taken, and when a task comes again."""
+"""Recurrence rules (RFC 5545, section 3.3.10): which are accepted, and when a task is due next."""
 
 import re
 from datetime import UTC, datetime, tzinfo
@@ -8,7 +8,7 @@ from dateutil.rrule import rrulestr
 
 WEEKDAY = "(MO|TU|WE|TH|FR|SA|SU)"
 DAYS_OF_MONTH = dict(zip(range(1, 13), (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), strict=True))
-# At most this many times on one day: dateutil multiplies hours, minutes and seconds out before it begins.
+# At most this many times a day: dateutil expands all hours, minutes and seconds before it starts.
 MAX_TIMES_A_DAY = 24
 
 
@@ -32,7 +32,7 @@ PARTS = {
     "BYSETPOS": _list(r"[+-]?[1-9]\d{0,2}"),
     "WKST": WEEKDAY,
 }
-# What the RFC says must not stand together. It is also what keeps a search short (see _first_after).
+# Combinations that the RFC forbids. Refusing them also keeps the search short (see _first_after).
 NOT_WITH = {
     "DAILY": ("BYYEARDAY", "BYWEEKNO", "BYSETPOS"),
     "WEEKLY": ("BYYEARDAY", "BYWEEKNO", "BYMONTHDAY"),
@@ -55,7 +55,7 @@ def _parts(rule: str) -> dict[str, str]:
 
 
 def check(rule: str) -> str:
-    """Return a rule as it is; raise ValueError with a sentence if it is none that a task can have."""
+    """Return the rule unchanged; raise ValueError with a sentence if a task cannot have it."""
     parts = _parts(rule)
     for name in NOT_WITH[parts["FREQ"]]:
         if name in parts:
@@ -63,13 +63,13 @@ def check(rule: str) -> str:
     if {"COUNT", "UNTIL"} <= parts.keys():
         raise ValueError("must not have both COUNT and UNTIL")
     if re.search(r"\d", parts.get("BYDAY", "")) and (parts["FREQ"] in ("DAILY", "WEEKLY") or "BYWEEKNO" in parts):
-        raise ValueError("must not have a number in BYDAY but with FREQ=MONTHLY or YEARLY, and without BYWEEKNO")
+        raise ValueError("must have a number in BYDAY only with FREQ=MONTHLY or YEARLY, and without BYWEEKNO")
     if prod(len(parts.get(name, "0").split(",")) for name in ("BYHOUR", "BYMINUTE", "BYSECOND")) > MAX_TIMES_A_DAY:
-        raise ValueError(f"must not come more than {MAX_TIMES_A_DAY} times a day")
+        raise ValueError(f"must not occur more than {MAX_TIMES_A_DAY} times a day")
     if {"BYMONTH", "BYMONTHDAY"} <= parts.keys():
         longest = max(DAYS_OF_MONTH[int(month)] for month in parts["BYMONTH"].split(","))
         if all(abs(int(day)) > longest for day in parts["BYMONTHDAY"].split(",")):
-            raise ValueError("must come some day: none of these months has such a day")
+            raise ValueError("must occur at some time: none of these months has such a day")
     try:
         _until(parts)
         rrulestr(_without_end(parts), dtstart=datetime(2000, 1, 1))  # noqa: DTZ001 (wall-clock time)
@@ -83,7 +83,7 @@ def _without_end(parts: dict[str, str]) -> str:
 
 
 def _until(parts: dict[str, str], zone: tzinfo | None = None) -> datetime | None:
-    """Return the last moment of a rule: a date means the whole day, Z means UTC, and no Z the zone's own time."""
+    """Return the last moment of a rule: a date includes its whole day, Z means UTC, no Z means the given zone."""
     text = parts.get("UNTIL")
     if text is None:
         return None
@@ -94,22 +94,22 @@ def _until(parts: dict[str, str], zone: tzinfo | None = None) -> datetime | None
 def _first_after(rule: str, start: datetime) -> datetime | None:
     """Return a rule's first occurrence after its start, both in wall-clock time.
 
-    dateutil looks for one up to the year 9999, which takes seconds for a rule that never comes. The calendar
-    repeats every 400 years, weekdays and all, so the search is moved to where less than 450 years are left.
+    dateutil searches up to the year 9999, which takes seconds for a rule that never occurs. The calendar repeats
+    every 400 years, weekdays included, so the search starts where fewer than 450 years are left.
     """
     cycles = max(0, (9999 - 50 - start.year) // 400)
     moved = start.replace(year=start.year + 400 * cycles)
     try:
         found = rrulestr(rule, dtstart=moved).after(moved)
-    except ValueError:  # of a week that goes on in the year 10000
+    except ValueError:  # a week that runs into the year 10000
         return None
     return found.replace(year=found.year - 400 * cycles) if found else None
 
 
 def next_occurrence(rule: str, due: datetime) -> tuple[datetime, str] | None:
-    """Return when a task that is due at `due` comes again, and with which rule; None if it does not.
+    """Return the next due date of a task that is due at `due`, and its rule from then on; None if it was the last.
 
-    The rule is read in the wall-clock time of the due date's own offset from UTC. Of its COUNT, one is used up.
+    The rule is read in wall-clock time at the due date's own offset from UTC. A COUNT goes down by one.
     """
     parts = _parts(rule)
     count = int(parts.get("COUNT", "0"))

@@ -1,4 +1,4 @@
-"""uvicorn's server, which at its end still answers what was asked for, and those who are only just connected."""
+"""uvicorn's server with a graceful shutdown: requests in flight and freshly accepted connections are answered."""
 
 import asyncio
 import ctypes
@@ -15,26 +15,26 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import multiprocess
 
-# How long a connection that is open, or was just accepted, may take to send its next request. All of the end takes
-# less than ten seconds, with the seven that a request in flight has.
+# How long an open or just accepted connection has to send its next request. With the seven seconds of a request in
+# flight, the whole shutdown takes less than ten.
 DRAIN_SECONDS = 1.0
 HANDSHAKE_SECONDS = 0.1
 GRACEFUL_SHUTDOWN_SECONDS = 7
-# How long a connection may be idle: longer than proxies keep theirs (60 s), because one that the server closes while
-# its client sends a request is a failed request, which nobody can tell from one that was done.
+# How long a connection may be idle: longer than proxies keep theirs (60 s). If the server closes it just as a request
+# arrives, the client cannot tell whether the request was carried out.
 KEEP_ALIVE_SECONDS = 75
-# A socket filter (classic BPF): drop a segment with the SYN flag, which is in byte 13 of its TCP header (RFC 9293,
-# section 3.1), and take every other.
+# A socket filter (classic BPF, docs/decisions/0011): drop segments with the SYN flag, in byte 13 of the TCP header
+# (RFC 9293, section 3.1), and take all others.
 LOAD_FLAGS, IF_SYN, DROP, TAKE = (0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)
 SO_ATTACH_FILTER = 26
 
 
 def refuse_new_connections(listeners: list[socket.socket]) -> None:
-    """Let the kernel begin no more handshakes, and end those it has begun; on Linux, elsewhere do nothing.
+    """On Linux, make the kernel start no new handshakes and finish those it has started; elsewhere do nothing.
 
-    A listener that is just closed resets whoever the kernel has accepted and the process has not. With this, its queue
-    runs empty first, and whoever comes meanwhile is refused by the closed port, or taken by the next process on it,
-    when their own kernel tries again.
+    Closing a listener resets the connections in its queue, which the kernel has accepted and the process has not.
+    With the filter the queue runs empty first. A client that comes meanwhile sends its SYN again: then the port is
+    closed and refuses it, or another process listens there and accepts it.
     """
     if sys.platform != "linux":
         return
@@ -46,7 +46,7 @@ def refuse_new_connections(listeners: list[socket.socket]) -> None:
 
 
 class _JoiningTransport:
-    """A transport that sends at once what is written: a packet less, and an answer is there whole or not at all."""
+    """Buffers writes for one loop tick, so that head and body leave in one packet (docs/decisions/0012)."""
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -72,29 +72,29 @@ class _JoiningTransport:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, which writes the head of an answer and its body one after the other."""
+    """uvicorn's protocol, which writes head and body one after the other, on a transport that joins them."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
 
 
 class Server(uvicorn.Server):
-    """A server that cuts nobody off: uvicorn itself closes connections between two requests, and resets new ones."""
+    """Cuts nobody off at shutdown, where uvicorn closes connections between two requests and resets new ones."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own raises the signal again at its end, which would end this process before its database.
+        # uvicorn's version raises the signal again at the end, which would kill this process before its database stops.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.handle_exit)
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         connections: set[Any] = self.server_state.connections
-        # With each answer from now on its connection ends, in a way that its client knows of.
+        # From now on each answer tells its client that the connection closes.
         self.server_state.default_headers.append((b"connection", b"close"))
         await asyncio.sleep(0.02)
         await self._until(lambda: not connections)
-        if self.config.workers == 1:  # else the Supervisor has, when all of them end
+        if self.config.workers == 1:  # with more, the Supervisor does it when all of them end
             refuse_new_connections(sockets or [])
         await asyncio.sleep(HANDSHAKE_SECONDS)
         await self._until(lambda: all(connection.cycle is not None for connection in connections))
@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
 
 
 class Worker(multiprocess.Process):
-    """One of several processes, with the server of above."""
+    """One of several processes, running the Server above."""
 
     @property
     def server(self) -> uvicorn.Server:
@@ -116,21 +116,21 @@ class Worker(multiprocess.Process):
         return self._server
 
 
-multiprocess.Process = Worker  # type: ignore[misc]  # uvicorn knows no other way to name its workers' server
+multiprocess.Process = Worker  # type: ignore[misc]  # the only way to give workers this Server (docs/decisions/0013)
 
 
 class Supervisor(multiprocess.Multiprocess):
-    """What starts the workers again, and ends them."""
+    """Restarts workers that died, and stops all of them at the end."""
 
     def keep_subprocess_alive(self) -> None:
         before = {process.pid for process in self.processes}
         super().keep_subprocess_alive()
         for pid in before - {process.pid for process in self.processes}:
-            # Or what it had in use would be counted for good.
+            # Otherwise its connections in use would be counted forever.
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
     def terminate_all(self) -> None:
-        # Or clients would be connected to a socket from which no worker takes them any more.
+        # Close the listeners first, or the kernel accepts connections that no worker serves.
         refuse_new_connections(self.sockets)
         for listener in self.sockets:
             listener.close()

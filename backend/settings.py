@@ -75,7 +75,7 @@ class Limit(NamedTuple):
 
 
 def _limit(value: object) -> object:
-    """Return the Limit that a text like `600/minute` means; None for an empty one, which turns it off."""
+    """Parse a limit like `600/minute`; an empty text gives None, which turns the limit off."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -94,7 +94,7 @@ def _limit(value: object) -> object:
 class Settings(BaseSettings):
     """The settings, from the environment and `.env` (the environment wins).
 
-    An empty variable is a missing one, but for the limits, which it turns off.
+    An empty variable counts as missing, except that it turns a limit off.
     """
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True)
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
 
         return init_settings, without_empty(env_settings), without_empty(dotenv_settings)
 
-    # The order is the one of the README; a validator sees the settings above its own.
+    # In the order of the README. A validator sees only the settings above its own.
     environment: Literal["development", "staging", "production"] = "development"
     database_url: Annotated[SecretStr | None, Field(validate_default=True)] = None
     better_auth_secret: SecretStr | None = None
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
         try:
             parse_dsn(url)
         except psycopg2.ProgrammingError as error:
-            # libpq's message can quote a piece of the password; the name of a bad parameter is all that is safe.
+            # libpq's message can quote part of the password; only the name of a bad parameter is safe to show.
             bad = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
             names = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)} if bad else set()
             if bad and bad[1] in names:
@@ -194,7 +194,7 @@ class Settings(BaseSettings):
     def _jwks_url(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
             return _http_url(value.strip()).geturl()
-        # A setting that is absent from info.data was set and is wrong: that has a line of its own already.
+        # A setting that is missing from info.data is invalid, and is reported on its own line already.
         known = [info.data.get(name, "") for name in ("better_auth_secret", "better_auth_url")]
         if known == [None, None]:
             raise ValueError("BETTER_AUTH_SECRET, BETTER_AUTH_URL or JWKS_URL: one must say whose tokens count")
@@ -228,7 +228,7 @@ class Settings(BaseSettings):
         url = value.get_secret_value().strip()
         try:
             valid = re.fullmatch(r"rediss?://[^\s/]+(/\d*)?(\?\S*)?", url) and urlsplit(url).hostname
-            # It connects to nothing, and knows the parameters.
+            # This opens no connection, but checks the parameters.
             ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
         except (ValueError, TypeError):
             valid = None
@@ -246,20 +246,20 @@ class Settings(BaseSettings):
     def _log_format(cls, value: str | None, info: ValidationInfo) -> str:
         return value or ("console" if info.data.get("environment") == "development" else "json")
 
-    # Better Auth writes one origin into both claims: where one name is set, it stands for the other too.
+    # Better Auth writes the same origin into both claims, so either setting also serves as the other.
     @property
     def issuer(self) -> str | None:
-        """What the iss claim must be; None if it is not checked."""
+        """The required iss claim; None if it is not checked."""
         return self.jwt_issuer or self.jwt_audience
 
     @property
     def audience(self) -> str | None:
-        """What the aud claim must be or hold; None if it is not checked."""
+        """The audience that the aud claim must name; None if it is not checked."""
         return self.jwt_audience or self.jwt_issuer
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    """Return one line for one pydantic error; no input is in it, for it may be a secret."""
+    """Return one line for one pydantic error, without the input, which may be a secret."""
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if ": " in message and message.startswith("BETTER_AUTH_SECRET"):
         return message
@@ -279,9 +279,9 @@ def load_settings() -> Settings:
 
 
 def write_env_file() -> bool:
-    """Write `.env` with a fresh secret if this is a first run in development; return whether it did.
+    """Write `.env` with a new secret on a first run in development; return whether it was written.
 
-    Safe beside other processes that start at the same moment: the first one's file stands.
+    Safe if several processes start at once: the first file stays.
     """
     development = (os.environ.get("ENVIRONMENT") or "development").lower() == "development"
     if not development or ENV_FILE.exists() or os.environ.get("BETTER_AUTH_SECRET"):

@@ -1,5 +1,5 @@
--- Sends the requests of a file, one after the other and around again: a method, a path, a token and a body, in JSON's
--- order of appearance, with tabs between them. At the end it prints one line of JSON. For wrk.
+-- A script for wrk: sends the requests of a file over and over, in order. Each line is a method, a path, a token and a
+-- body, separated by tabs. At the end it prints one line of JSON.
 local requests, next_one = {}, 0
 
 function init(arguments)

@@ -1,4 +1,4 @@
-"""What the benchmarks run: PostgreSQL with tasks in it, the API, and the same API by other means, side by side."""
+"""The programs that the benchmarks run: PostgreSQL with tasks in it, the API, and its peers."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ from backend import migrations  # noqa: E402
 from backend.embedded import EmbeddedServer  # noqa: E402
 
 SECRET = "a secret of the benchmarks, which protects nothing"  # noqa: S105
-# The API has a core of its own; PostgreSQL and the load share the other. Where there is one core, nothing is pinned.
+# The API has its own core; PostgreSQL and the load share the other. With only one core, nothing is pinned.
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 API_CORE, OTHER_CORE = ([CORES[0]], CORES[1:2]) if len(CORES) > 1 else (CORES, CORES)
 
@@ -54,13 +54,13 @@ def free_port() -> int:
 
 
 def token(user: int) -> str:
-    """Return an HS256 token of a user, for a day."""
+    """Return a user's HS256 token, valid for a day."""
     now = int(time.time())
     return str(jws.sign({"sub": f"user-{user}", "iat": now, "exp": now + 86400}, SECRET, algorithm="HS256"))
 
 
 def task_id(user: int, number: int) -> str:
-    """Return the id that TASKS gives a task."""
+    """Return the id that TASKS gives to a task."""
     return str(uuid.UUID(hashlib.md5(f"{user}-{number}".encode(), usedforsecurity=False).hexdigest()))
 
 
@@ -77,7 +77,7 @@ def execute(url: str, *statements: str, **values: Any) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def database() -> Iterator[str]:
-    """Yield the URL of a migrated and empty database, on a server of its own."""
+    """Yield the URL of an empty, migrated database on its own server."""
     with tempfile.TemporaryDirectory(prefix="better-tasks-") as folder, EmbeddedServer(Path(folder)).running() as url:
         [pid_file] = Path(folder).rglob("postmaster.pid")
         pin(psutil.Process(int(pid_file.read_text().split()[0])), OTHER_CORE)
@@ -86,7 +86,7 @@ def database() -> Iterator[str]:
 
 
 def fill(url: str, *, users: int, each: int, first_user: int = 1, usual: bool = False) -> None:
-    """Make tasks for users, the same rows for the API and, if asked, in the table of `usual.py`."""
+    """Create tasks for users: rows for the API and, with `usual`, the same rows for `usual.py`."""
     values = {"first_user": first_user, "last_user": first_user + users - 1, "each": each}
     execute(url, TASKS.format(table="task", status="task_status", priority="task_priority"), **values)
     if usual:
@@ -99,7 +99,7 @@ def fill(url: str, *, users: int, each: int, first_user: int = 1, usual: bool = 
 
 @contextmanager
 def serving(command: list[str], environment: dict[str, str], cwd: Path = ROOT) -> Iterator[tuple[str, psutil.Process]]:
-    """Run a server with PORT in its environment; yield its URL, once it answers, and its process."""
+    """Run a server with PORT in its environment; once it answers, yield its URL and its process."""
     port = free_port()
     own = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     process = psutil.Popen(
@@ -126,7 +126,7 @@ def serving(command: list[str], environment: dict[str, str], cwd: Path = ROOT) -
 
 
 def api(database_url: str, **environment: str) -> Any:
-    """The API as it is, with logs at warning and limits off."""
+    """Run the API itself, with logs at warning and limits off."""
     settings = {
         "ENVIRONMENT": "production",
         "LOG_LEVEL": "warning",
@@ -139,21 +139,21 @@ def api(database_url: str, **environment: str) -> Any:
 
 
 def usual(database_url: str) -> Any:
-    """The same API written the usual way (usual.py)."""
+    """Run the same API written the usual way (usual.py)."""
     command = ["from os import environ as e; import uvicorn; uvicorn.run('usual:app', port=int(e['PORT']),"]
     command[0] += " log_level='warning', access_log=False)"
     return serving([sys.executable, "-c", *command], {"DATABASE_URL": database_url}, HERE)
 
 
 def fastify(database_url: str) -> Any:
-    """Fastify 5 with pg and @fastify/jwt (fastify/); its packages are installed on the first run."""
+    """Run Fastify 5 with pg and @fastify/jwt (fastify/); the first run installs its packages."""
     folder = HERE / "fastify"
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         raise SystemExit("Fastify needs Node.js with npm. Leave it out with: --without fastify")
     if not (folder / "node_modules" / ".package-lock.json").exists():
         subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    # pg does not know libpq's way of naming a socket's folder in the query.
+    # pg does not support libpq's `?host=` for the folder of a socket.
     parts = httpx.URL(database_url)
     where = f"postgresql://{parts.username}@{parts.params['host'].replace('/', '%2F')}{parts.path}"
     database_url = where if "host" in parts.params else database_url
@@ -161,7 +161,7 @@ def fastify(database_url: str) -> Any:
 
 
 def load(url: str, requests: list[tuple[str, str, str, str]], *, seconds: int, connections: int) -> dict[str, Any]:
-    """Send requests (method, path, token, body) for so long with wrk; return its figures. Fails if a request did."""
+    """Send requests (method, path, token, body) with wrk; return its figures, or exit if a request failed."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise SystemExit("The load comes from wrk: apt-get install wrk, or brew install wrk")

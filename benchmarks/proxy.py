@@ -1,4 +1,4 @@
-"""A network between API and database: a proxy that passes bytes on after a while and counts the round trips."""
+"""A network between API and database: a proxy that delays bytes and counts round trips."""
 
 import queue
 import socket
@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 class Network:
     """Forwards connections on a port of 127.0.0.1 to PostgreSQL's socket; each way takes half of `round_trip_ms`.
 
-    With threads, because an event loop's timers are a millisecond off.
+    It uses threads, because an event loop's timers are a millisecond off.
     """
 
     def __init__(self, server: str, round_trip_ms: float) -> None:
@@ -30,7 +30,7 @@ class Network:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
             database = socket.socket(socket.AF_UNIX)
             database.connect(self._database)
-            asked = threading.Event()  # by the client, and not answered yet
+            asked = threading.Event()  # a request of the client is unanswered
 
             def count(asked: threading.Event = asked) -> None:
                 self.round_trips += asked.is_set()

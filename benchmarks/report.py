@@ -1,4 +1,4 @@
-"""Write the figures and plots of docs/performance.md: `uv run --group benchmarks benchmarks/report.py`."""
+"""Write the tables and plots of docs/performance.md: `uv run --group benchmarks benchmarks/report.py`."""
 
 import json
 import re
@@ -18,7 +18,7 @@ IMAGES = HERE.parent / "docs" / "images"
 NAMES = {"usual": "the usual way", "fastify": "Fastify", "api": "Better Tasks"}
 COLORS = {"usual": "#9aa5b1", "fastify": "#5b7db1", "api": "#1f9d6b"}
 
-# Nothing in the files that changes with each run but the figures.
+# Only the figures may change the files from run to run.
 matplotlib.rcParams.update({"svg.hashsalt": "better-tasks", "svg.fonttype": "none", "font.size": 11})
 
 
@@ -53,7 +53,7 @@ def throughput(results: dict[str, Any]) -> str:
                         ratio(results, peer, kind, "p99_ms"),
                     ]
                 )
-    return table(["", "beside", "requests per second", "its", "times as fast", "p99, over its"], rows)
+    return table(["", "peer", "requests per second", "peer's", "times as fast", "p99, over the peer's"], rows)
 
 
 def limit(results: dict[str, Any]) -> str:

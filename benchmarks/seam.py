@@ -1,7 +1,7 @@
-"""Ways for psycopg2 to wait, below everything else: `uv run --group benchmarks benchmarks/seam.py`.
+"""Compare ways for psycopg2 to wait, without the API around them: `uv run --group benchmarks benchmarks/seam.py`.
 
-Each runs the API's own statements, with its prefix, for 32 tasks of one event loop, on as many connections as the API
-has. The process has a core of its own, and PostgreSQL the other. docs/decisions/0002 says which was taken.
+Each way runs the API's own statements, with its prefix, for 32 tasks of one event loop, on as many connections as the
+API has. The process has one core, and PostgreSQL the other. docs/decisions/0002 says which way was chosen.
 """
 
 import asyncio
@@ -32,7 +32,10 @@ USERS, EACH = 200, 100
 
 Rows = list[tuple[Any, ...]]
 Run = Callable[[str, dict[str, Any]], Awaitable[Rows]]
-STATEMENTS = {"one task": tasks.statements.read, "page of fifty": tasks.listing.page(frozenset(), "-created_at", False)}
+STATEMENTS = {
+    "one task": tasks.statements.read,
+    "page of fifty": tasks.listing.page(frozenset(), "-created_at", False),
+}
 
 
 def connect(url: str) -> Any:
@@ -101,7 +104,7 @@ def of_sqlalchemy(url: str) -> Run:
 
 
 def with_wait_callback(url: str) -> Run:
-    """psycopg2's wait callback, on the event loop by SQLAlchemy's greenlet bridge."""
+    """psycopg2's wait callback, bridged to the event loop by SQLAlchemy's greenlets."""
     from sqlalchemy.util import await_only, greenlet_spawn
 
     connections = [connect(url) for _ in range(CONNECTIONS)]
@@ -142,7 +145,7 @@ WAYS = (of_the_api, with_wait_callback, in_threads(8), in_threads(40), of_sqlalc
 
 
 async def measure(run: Run, text: str) -> tuple[float, float]:
-    """Return statements per second, and the microseconds of this process's time that each takes."""
+    """Return statements per second, and the CPU time of this process for each, in microseconds."""
     chance = [{"user_id": f"user-{u}", "id": UUID(peers.task_id(u, 7)), "_limit": 51} for u in range(1, USERS + 1)]
     done, ends = 0, time.perf_counter() + SECONDS
 

@@ -1,6 +1,6 @@
-"""The same API written the usual way, to compare with: `def` routes, a session for each request, rows of the ORM.
+"""The same API written the usual way, for comparison: `def` routes, a session for each request, ORM rows.
 
-What FastAPI's and SQLModel's tutorials show, and no worse: an index on the owner, the token checked without a query.
+It follows the tutorials of FastAPI and SQLModel, without handicaps: the owner has an index, the token needs no query.
 """
 
 import os

@@ -2,11 +2,11 @@ import { getMigrations } from "better-auth/db/migration";
 
 import { options } from "@/lib/auth-options";
 
-/** Before the first request, make Better Auth's tables, or bring them up to date; without them, end. */
+/** Before the first request, create or update Better Auth's tables; exit if that fails. */
 export async function migrate(): Promise<void> {
   try {
     const client = await options.database.connect();
-    // One server at a time. Held by a transaction, so that a pool of connections in front of the database keeps it too.
+    // One server at a time. The lock belongs to a transaction, so it also works through a connection pooler.
     await client.query("BEGIN");
     await client.query("SET LOCAL lock_timeout = '60s'");
     await client.query("SELECT pg_advisory_xact_lock(hashtext('better-auth'))");

@@ -1,4 +1,4 @@
-// The same reads in Fastify 5 with pg and @fastify/jwt, to compare with: no row-level security, no validation beyond
+// The same reads in Fastify 5 with pg and @fastify/jwt, for comparison: no row-level security, no validation except of
 // the token, no next page.
 import fastifyJwt from "@fastify/jwt";
 import Fastify from "fastify";

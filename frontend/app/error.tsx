@@ -3,7 +3,7 @@
 import { Brand } from "@/components/Brand";
 import { Notice } from "@/components/Notice";
 
-/** What is shown for a page that could not be made, because the database is away for example. */
+/** Shown when a page cannot be rendered, for example because the database is away. */
 export default function Failed() {
   return (
     <main className="sign-in">

@@ -6,7 +6,7 @@ import "./globals.css";
 
 export const metadata: Metadata = { title: "Better Tasks", description: "Your tasks, and nobody else's" };
 
-// A page made before anybody asks for it has no nonce, and its scripts would not run.
+// A prerendered page has no nonce, so its scripts would not run.
 export const dynamic = "force-dynamic";
 
 export default function Layout({ children }: { children: ReactNode }) {

@@ -9,6 +9,6 @@ export default async function Page() {
   const session = await auth.api.getSession({ headers: await headers() });
   if (!session) redirect("/sign-in");
   const { id, name } = session.user;
-  // With a key, so that nothing of one person is left when it becomes the page of another.
+  // With a key, so that no state of one user is left when another user's page replaces it.
   return <TasksPage key={id} user={{ id, name }} apiUrl={apiUrl} />;
 }

@@ -19,7 +19,7 @@ interface ColorFieldProps {
   choose: (color: string) => void;
 }
 
-/** A tag's colour. React's onChange is told of each shade that the mouse passes; this only of the one that is chosen. */
+/** A tag's colour. React's onChange fires for each shade under the mouse, this listener only for the final choice. */
 function ColorField({ tag, failure, choose }: ColorFieldProps) {
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => {
@@ -28,7 +28,7 @@ function ColorField({ tag, failure, choose }: ColorFieldProps) {
     element?.addEventListener("change", onChange);
     return () => element?.removeEventListener("change", onChange);
   }, [choose]);
-  // After a failure it shows again what is.
+  // After a failure, show the saved colour again.
   useEffect(() => {
     if (field.current) field.current.value = tag.color ?? NO_COLOR;
   }, [tag.color, failure]);
@@ -60,7 +60,7 @@ export function FilterBar({ filters, setFilters, searchField }: Props) {
   }, [search]);
 
   const chosen = filters.tag ?? [];
-  // Also one that no task has any more, or nobody could take it off.
+  // Include chosen tags that no task has any more, or nobody could unselect them.
   const gone = chosen.filter((name) => !tags.data?.some((tag) => tag.name === name));
   const shown: Tag[] = [...(tags.data ?? []), ...gone.map((name) => ({ name, color: null, tasks: 0 }))];
   const toggle = (name: string) => {

@@ -11,7 +11,7 @@ import { readFields, TaskFields } from "./TaskFields";
 
 interface Adding {
   body: NewTaskBody;
-  key: string; // sent again with it after an answer that did not arrive, the task is not made twice
+  key: string; // the same key on a retry, so that a lost answer does not create the task twice
   form: FormData;
   problem?: string;
 }
@@ -32,7 +32,7 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
       .catch((error: Error) => setFailed((before) => [...before, { ...adding, problem: error.message }]));
   }
 
-  /** What the form holds: with the key that it had when it was sent before, if it is still the same. */
+  /** The content of the form, with the key of its last attempt if nothing has changed since. */
   function read(element: HTMLFormElement): Adding {
     const body = readFields(element) as NewTaskBody;
     const before = edited.current;
@@ -43,7 +43,7 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
     send(read(event.currentTarget));
-    // The form is free for the next one at once, however long the answer takes.
+    // Clear the form for the next task at once, however long the answer takes.
     edited.current = undefined;
     event.currentTarget.reset();
     titleField.current?.focus();

@@ -1,7 +1,7 @@
 import { TriangleAlert } from "lucide-react";
 import type { ReactNode } from "react";
 
-/** What went wrong or is to be decided, as a sentence, and what can be done about it. */
+/** A problem or a question in one sentence, with the actions to choose from. */
 export function Notice({ children, actions }: { children: ReactNode; actions?: Record<string, () => void> }) {
   return (
     <div className="notice" role="alert">

@@ -37,7 +37,7 @@ export function SignIn() {
     <main className="sign-in">
       <Brand />
       <p>Your tasks, and nobody else's.</p>
-      {/* Until the page's program is there, a form sent by the browser itself must not put a password into the URL. */}
+      {/* post, because GET would put the password into the URL if the form is sent before the script has loaded. */}
       <form className="card" method="post" onSubmit={submit}>
         <h2>{isNew ? "Create an account" : "Sign in"}</h2>
         {isNew && (

@@ -4,7 +4,7 @@ import { PRIORITIES, RULES, ruleInWords, STATUSES } from "@/lib/words";
 
 import { Options } from "./Options";
 
-/** The fields of a task beside its title. */
+/** The fields of a task, except its title. */
 export function TaskFields({ task }: { task?: Task }) {
   const rule = task?.recurrence_rule ?? "";
   return (
@@ -60,13 +60,13 @@ const READ: Record<string, (text: string) => unknown> = {
   tags: (text) => [...new Set(text.split(",").map((name) => name.trim()))].filter(Boolean),
 };
 
-/** What a form says, by those of these fields that it has. */
+/** The values of the task's fields that the form has. */
 export function readFields(form: HTMLFormElement): TaskChanges {
   const said = [...new FormData(form)].map(([name, text]) => [name, READ[name]?.(String(text).trim())]);
   return Object.fromEntries(said);
 }
 
-/** What a form says now that it did not say before. */
+/** The values of a form that differ from those before. */
 export function changedFields(form: HTMLFormElement, before: TaskChanges): TaskChanges {
   const same = (name: string, value: unknown) =>
     JSON.stringify(before[name as keyof TaskChanges]) === JSON.stringify(value);

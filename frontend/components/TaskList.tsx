@@ -15,7 +15,7 @@ export function TaskList({ filters }: { filters: Filters }) {
   const { hasNextPage, fetchNextPage, isFetchingNextPage, isFetchNextPageError } = next;
   const colors = new Map(useTags().data?.map((tag) => [tag.name, tag.color]));
   const end = useRef<HTMLButtonElement>(null);
-  // What somebody edits or is told of stays, though a filter or another's change takes it off the list.
+  // Tasks being edited or with a notice stay visible, even if a filter or another change removes them from the list.
   const [held, setHeld] = useState<ReadonlyMap<string, Task>>(new Map());
   const hold = useCallback((id: string, task: Task | undefined) => {
     setHeld((before) => {
@@ -26,7 +26,7 @@ export function TaskList({ filters }: { filters: Filters }) {
   }, []);
 
   useEffect(() => {
-    // A page that is fetched while the list is fetched anew would cut that off.
+    // Fetching a page during a refetch of the list would cancel the refetch.
     if (!end.current || !hasNextPage || isFetching || error) return;
     const seen = new IntersectionObserver(([entry]) => entry?.isIntersecting && fetchNextPage(), {
       rootMargin: "400px",

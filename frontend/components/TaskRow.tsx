@@ -21,7 +21,7 @@ export function TaskRow({ task, colors, hold }: Props) {
   const change = useChange();
   const remove = useRemove();
   const lookUp = useLookUp();
-  // The task as it was when editing began: a list that is fetched anew meanwhile must not make an old form look current.
+  // The task as it was when editing began: a refetched list must not make an outdated form look current.
   const [editing, setEditing] = useState<Task>();
   const form = useRef<HTMLFormElement>(null);
   const said = useRef<TaskChanges>({});
@@ -30,7 +30,7 @@ export function TaskRow({ task, colors, hold }: Props) {
   const mine = change.variables;
   const now = lookUp.data;
   const error = lookUp.error ?? change.error ?? remove.error;
-  // One thing at a time: a second change would name a version that the first has just replaced.
+  // One change at a time: a second one would name a version that the first has just replaced.
   const isBusy = change.isPending || remove.isPending || lookUp.isPending;
   const isEditing = Boolean(editing);
   const isHeld = Boolean(isEditing || isBusy || error);
@@ -40,7 +40,7 @@ export function TaskRow({ task, colors, hold }: Props) {
   useEffect(() => {
     if (!isEditing || !form.current) return;
     said.current = readFields(form.current);
-    // Who has finished goes on where they began, unless they are elsewhere by now.
+    // Return the focus to where editing began, unless it has moved elsewhere.
     return () => {
       if (document.activeElement === document.body) titleButton.current?.focus();
     };
@@ -50,7 +50,7 @@ export function TaskRow({ task, colors, hold }: Props) {
     const element = row.current;
     return () => {
       if (!element?.contains(document.activeElement)) return;
-      // Who works with the keyboard goes on with the task beside the one that leaves.
+      // Keep keyboard users in the list: focus the task next to the one that disappears.
       const next = element.nextElementSibling ?? element.previousElementSibling;
       next?.querySelector<HTMLElement>(".title")?.focus();
     };
@@ -67,19 +67,19 @@ export function TaskRow({ task, colors, hold }: Props) {
     lookUp.reset();
     function onFound(found: Task) {
       if (isMade(body, found))
-        close(); // an answer that was lost looks like somebody else's change
-      else if (!changesInWords(seen, found)) make(found, body); // and what was changed back like none
+        close(); // our change was made, but its answer was lost
+      else if (!changesInWords(seen, found)) make(found, body); // no visible difference: try again
     }
     const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id, { onSuccess: onFound });
-    // Who has opened the form meanwhile goes on, from the version that this made.
+    // If the form was opened meanwhile, it continues from the new version.
     const goOn = (made: Task) => setEditing((opened) => opened && { ...opened, version: made.version });
     change.mutate({ task: seen, body }, { onSuccess: isEditing ? close : goOn, onError });
   }
 
-  /** Send what the form says by now, or else once more what was sent. */
+  /** Send the current content of the form, or without a form, the same change again. */
   function save(seen: Task, sent: TaskChanges = {}) {
     if (form.current && !form.current.reportValidity()) return;
-    // Only what was changed: of a due date the form shows no seconds, and no offset but the browser's.
+    // Only changed fields: the form shows a due date without seconds, and in the browser's offset.
     make(seen, form.current ? changedFields(form.current, said.current) : sent);
   }
 
@@ -132,7 +132,7 @@ export function TaskRow({ task, colors, hold }: Props) {
             defaultValue={editing.title}
             maxLength={200}
             required
-            // biome-ignore lint/a11y/noAutofocus: who asked to edit goes on there
+            // biome-ignore lint/a11y/noAutofocus: the user asked to edit
             autoFocus
           />
           <TaskFields task={editing} />

@@ -18,7 +18,7 @@ import { TaskList } from "./TaskList";
 
 const TYPED_IN = "input:not([type=checkbox], [type=radio]), textarea, select, dialog";
 
-/** The page of one person's tasks. */
+/** The page with one user's tasks. */
 export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }; apiUrl: string }) {
   const router = useRouter();
   const [api] = useState<Api>(() => createApi(apiUrl, user.id));

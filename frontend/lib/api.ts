@@ -13,7 +13,7 @@ export type Filters = Omit<NonNullable<paths["/api/tasks"]["get"]["parameters"][
 const PAGE_SIZE = 50;
 const TIMEOUT_MS = 30_000; // longer than the API waits for its database
 
-/** What went wrong, as a sentence for people and, if the API answered, with the code to decide by. */
+/** A failure: a sentence for people and, if the API answered, the code for programs. */
 export class ApiError extends Error {
   readonly code: string | undefined;
 
@@ -26,7 +26,7 @@ export class ApiError extends Error {
 export const isConflict = (error: unknown) => error instanceof ApiError && error.code === "PRECONDITION_FAILED";
 export const isGone = (error: unknown) => error instanceof ApiError && error.code === "TASK_NOT_FOUND";
 
-/** Return a `fetch` that sends a user's token; if it is refused as expired or unknown, once more with a new one. */
+/** Return a `fetch` that sends the user's token, and retries once with a new token after a 401. */
 function fetchAs(userId: string) {
   const tokens = createTokens(userId);
   const send = async (request: Request): Promise<Response> => {
@@ -48,7 +48,7 @@ interface Answer<T> {
   response: Response;
 }
 
-/** Return an answer with what it holds, or throw the one kind of error that the app shows. */
+/** Return the data and the response, or throw an ApiError (or SignedOutError). */
 async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; response: Response }> {
   let answer: Answer<T>;
   try {
@@ -65,7 +65,7 @@ async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; respons
 
 const ifMatch = (task: Task) => ({ "If-Match": `"${task.version}"` });
 
-/** Whether a task is as a change wanted it. */
+/** Whether a task already has all values of a change. */
 export function isMade(body: TaskChanges, task: Task): boolean {
   return (Object.keys(body) as (keyof TaskChanges)[]).every((name) =>
     name === "due_date" && body.due_date && task.due_date
@@ -74,11 +74,11 @@ export function isMade(body: TaskChanges, task: Task): boolean {
   );
 }
 
-/** Return the API at a URL for a user, as the functions that the app needs. Each throws ApiError or SignedOutError. */
+/** Return a client for one user, with the functions that the app needs. Each throws ApiError or SignedOutError. */
 export function createApi(baseUrl: string, userId: string) {
   const client = createClient<paths>({ baseUrl, fetch: fetchAs(userId) });
   return {
-    /** A page of tasks, and the cursor of the next one. */
+    /** A page of tasks, and the cursor of the next page. */
     async list(filters: Filters, cursor: string | undefined) {
       const query = { ...filters, limit: PAGE_SIZE, ...(cursor ? { cursor } : {}) };
       const { data, response } = await checked(client.GET("/api/tasks", { params: { query } }));
@@ -90,18 +90,18 @@ export function createApi(baseUrl: string, userId: string) {
       return (await checked(client.GET("/api/tasks/{id}", { params: { path: { id } } }))).data;
     },
 
-    /** Make a task; with the same key a second time, none. */
+    /** Create a task; the same key a second time creates none. */
     async add(body: NewTask, key: string): Promise<Task> {
       return (await checked(client.POST("/api/tasks", { params: { header: { "Idempotency-Key": key } }, body }))).data;
     },
 
-    /** Change a task if it is still the version that was seen; else the error's code is PRECONDITION_FAILED. */
+    /** Change a task, if it still has the version given; otherwise the error's code is PRECONDITION_FAILED. */
     async change(task: Task, body: TaskChanges): Promise<Task> {
       const params = { path: { id: task.id }, header: ifMatch(task) };
       return (await checked(client.PATCH("/api/tasks/{id}", { params, body }))).data;
     },
 
-    /** Delete a task if it is still the version that was seen, or gone already. */
+    /** Delete a task, if it still has the version given; no error if it is already gone. */
     async remove(task: Task): Promise<void> {
       const params = { path: { id: task.id }, header: ifMatch(task) };
       await checked(client.DELETE("/api/tasks/{id}", { params })).catch((error) => {

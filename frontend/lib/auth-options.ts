@@ -6,13 +6,13 @@ import { Pool } from "pg";
 const url = process.env.BETTER_AUTH_URL ?? "http://localhost:3000";
 const expirationTime = process.env.JWT_EXPIRATION_TIME ?? "15m";
 
-/** Tokens that the API verifies with the public keys at /api/auth/jwks: how a stock Better Auth signs (EdDSA). */
+/** Tokens that the API verifies with the public keys at /api/auth/jwks (EdDSA, as a stock Better Auth signs). */
 const byKeySet = () => jwt({ jwt: { expirationTime } });
 
-/** Tokens that the API verifies with the secret that it shares with this app (HS256). */
+/** Tokens that the API verifies with the secret it shares with this app (HS256). */
 const bySharedSecret = () =>
   jwt({
-    jwks: { remoteUrl: `${url}/none`, keyPairConfig: { alg: "ES256" } }, // required beside sign, and never asked
+    jwks: { remoteUrl: `${url}/none`, keyPairConfig: { alg: "ES256" } }, // required with sign, but never fetched
     jwt: {
       expirationTime,
       sign: (claims) =>

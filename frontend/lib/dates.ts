@@ -1,23 +1,23 @@
 const DAY_MS = 24 * 60 * 60 * 1000;
 const two = (number: number) => String(Math.abs(number)).padStart(2, "0");
 
-/** A moment as an `<input type="datetime-local">` has it: in the browser's own time, to the minute. */
+/** A moment as the value of an `<input type="datetime-local">`: local time, to the minute. */
 export function toLocal(moment: string): string {
   const date = new Date(moment);
-  if (date.getFullYear() > 9999) return ""; // no such field takes it
+  if (date.getFullYear() > 9999) return ""; // the field does not accept it
   const day = `${String(date.getFullYear()).padStart(4, "0")}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   return `${day}T${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
-/** The moment that such a field says, with the browser's offset from UTC, in whose time a recurrence rule is read. */
+/** The value of such a field with the browser's offset from UTC: a recurrence rule is read in that offset. */
 export function fromLocal(local: string): string {
   const date = new Date(local);
   const east = -date.getTimezoneOffset();
-  // Said anew, because an hour that the clocks leave out becomes the next one.
+  // Formatted again, because a local time that the clocks skip becomes the next hour.
   return `${toLocal(date.toISOString())}:00${east < 0 ? "-" : "+"}${two(Math.trunc(east / 60))}:${two(east % 60)}`;
 }
 
-/** A moment in the browser's own time; of yesterday, today and tomorrow by that name. */
+/** A moment in local time; yesterday, today and tomorrow are named. */
 export function readable(moment: string): string {
   const date = new Date(moment);
   const days = Math.round((new Date(moment).setHours(0, 0, 0, 0) - new Date().setHours(0, 0, 0, 0)) / DAY_MS);

@@ -167,7 +167,7 @@ export interface paths {
         };
         /**
          * Read Me
-         * @description Who you are, and until when.
+         * @description Who you are, and when your token expires.
          */
         get: operations["read_me_api_me_get"];
         put?: never;
@@ -347,12 +347,12 @@ export interface components {
         };
         /**
          * Me
-         * @description The caller, as the token names them.
+         * @description The caller, as named by the token.
          */
         Me: {
             /**
              * User Id
-             * @description The owner of everything that is made with this token.
+             * @description The owner of everything created with this token.
              */
             user_id: string;
             /** Email */
@@ -364,7 +364,7 @@ export interface components {
             /**
              * Expires At
              * Format: date-time
-             * @description When the token ends.
+             * @description When the token expires.
              */
             expires_at: string;
         };

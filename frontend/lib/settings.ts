@@ -1,2 +1,2 @@
-// Read when the server runs, and not as NEXT_PUBLIC_…, which would be fixed when the app is built.
+// Read at run time; NEXT_PUBLIC_… would be fixed at build time.
 export const apiUrl = process.env.API_URL ?? "http://localhost:8000";

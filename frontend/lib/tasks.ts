@@ -14,17 +14,17 @@ import { createContext, useContext } from "react";
 import { type Api, type Filters, isGone, type NewTask, type Task, type TaskChanges } from "./api";
 import { SignedOutError } from "./token";
 
-/** Return the cache of what the API has: all of it is fetched again once the last of the changes under way has ended. */
+/** Return the cache of the API's data. Everything is fetched again when the last pending change has ended. */
 export function createQueries(onSignedOut: () => void): QueryClient {
   const onError = (error: Error) => error instanceof SignedOutError && onSignedOut();
-  // Later, when this one has ended too: of two that end together, each would leave it to the other.
+  // Check later, when this change no longer counts as pending: two that end together would each wait for the other.
   const onSettled = () => {
     setTimeout(() => queries.isMutating() || queries.invalidateQueries());
   };
   const queries: QueryClient = new QueryClient({
     queryCache: new QueryCache({ onError }),
     mutationCache: new MutationCache({ onError, onSettled }),
-    // Whether the browser believes it is online says little: ask, and say what came of it.
+    // The browser's online state is unreliable: send the request, and report how it went.
     defaultOptions: {
       queries: { networkMode: "always", retry: false, staleTime: 10_000 },
       mutations: { networkMode: "always", retry: false },
@@ -44,7 +44,7 @@ function useApi(): Api {
 
 type Pages = InfiniteData<{ tasks: Task[]; next: string | undefined }>;
 
-/** Show a change of one task in every list that is there, before the API has made it; null removes it. */
+/** Show a change of one task in every cached list before the API has made it; null removes the task. */
 function show(queries: QueryClient, id: string, change: (task: Task) => Task | null): void {
   queries.setQueriesData<Pages>({ queryKey: ["tasks"] }, (pages) => {
     if (!pages) return pages;
@@ -75,11 +75,11 @@ export function useAdd() {
 }
 
 interface Change {
-  task: Task; // as it was seen: the API refuses the change of a version that is no longer there
+  task: Task; // as the user saw it: the API refuses to change an outdated version
   body: TaskChanges;
 }
 
-/** Change a task: shown at once, and taken back if the API does not make it. */
+/** Change a task: shown at once, and undone if the API refuses. */
 export function useChange() {
   const api = useApi();
   const queries = useQueryClient();
@@ -115,7 +115,7 @@ export function useColor() {
   });
 }
 
-/** The task as it is by now, for who wanted to change what it was. */
+/** Fetch the current task, after a change of an outdated version was refused. */
 export function useLookUp() {
   const api = useApi();
   const queries = useQueryClient();

@@ -1,11 +1,11 @@
 import { authClient } from "./auth-client";
 
-/** The session is over, or somebody else's by now: only signing in again helps. */
+/** The session has ended or belongs to another user: only signing in again helps. */
 export class SignedOutError extends Error {}
 
 interface Held {
   token: string;
-  renewAt: number; // of performance.now(): the wall clock of a browser can be wrong by hours
+  renewAt: number; // in performance.now() time: a browser's wall clock can be wrong by hours
 }
 
 async function fetchToken(userId: string): Promise<Held> {
@@ -19,13 +19,13 @@ async function fetchToken(userId: string): Promise<Held> {
   return { token: data.token, renewAt: askedAt + (claims.exp - claims.iat) * 1000 * 0.75 };
 }
 
-/** Return where the access tokens of a user come from, and of nobody who signs in on the same page after them. */
+/** Return a source of access tokens for this user only, even if another user signs in on the same page. */
 export function createTokens(userId: string) {
-  // In memory only: what is in localStorage, any script of this origin can read, today and next week.
+  // In memory only: any script of this origin can read localStorage, today and next week.
   let held: Held | undefined;
   let coming: Promise<Held> | undefined;
   return {
-    /** A token that will live for a while yet; however many ask at once, one is fetched. */
+    /** A token that will not expire soon. Simultaneous calls share one fetch. */
     async get(): Promise<string> {
       if (!held || performance.now() > held.renewAt) {
         coming ??= fetchToken(userId).finally(() => {

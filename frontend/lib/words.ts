@@ -1,7 +1,7 @@
 import type { Task } from "./api";
 import { readable } from "./dates";
 
-/** What the app calls what the API names. */
+/** Labels for the values of the API. */
 export const STATUSES = { pending: "To do", in_progress: "In progress", completed: "Completed" };
 export const PRIORITIES = { high: "High", medium: "Medium", low: "Low" };
 export const SORTS = {
@@ -23,14 +23,14 @@ export function ruleInWords(rule: string): string {
   return RULES[rule as keyof typeof RULES] ?? rule;
 }
 
-/** Why no answer came. */
+/** A sentence for a request without an answer. */
 export function unreachable(): string {
   return navigator.onLine
     ? "The server cannot be reached. Try again in a moment."
     : "You are offline. Nothing is lost: try again when you are back.";
 }
 
-/** What is wrong with an answer of Better Auth's client, as a sentence; or nothing. It throws where none came. */
+/** The error of a Better Auth call as a sentence, or "". The client throws if no answer came. */
 export async function problemOf(asked: Promise<{ error: { message?: string | undefined } | null }>): Promise<string> {
   const { error } = await asked.catch(() => ({ error: { message: "" } }));
   return error ? error.message || unreachable() : "";
@@ -53,7 +53,7 @@ function valueInWords(task: Task, field: keyof typeof FIELDS): string {
   return String(task[field] ?? "") || "none";
 }
 
-/** What of a task has become different: “title is now …, priority is now …”. */
+/** The differences between two versions of a task: “title is now …, priority is now …”. */
 export function changesInWords(before: Task, now: Task): string {
   const fields = Object.keys(FIELDS) as (keyof typeof FIELDS)[];
   return fields
