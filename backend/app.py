@@ -8,14 +8,14 @@ from functools import partial
 import structlog
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from backend import crud, export_import, health, logs, me, metrics, middleware, migrations, openapi, problems, tables
 from backend.auth import Verifier
 from backend.database import Database
 from backend.embedded import database_url
 from backend.limits import Limits
-from backend.resources import RESOURCES
+from backend.resources import RESOURCES, check_owners
 from backend.settings import DeclarationError, Settings
 
 log = structlog.get_logger()
@@ -26,15 +26,22 @@ in development, `uv run main.py token --user alice` prints one for **Authorize**
 """
 
 
-def routers() -> list[APIRouter]:
-    """Return the routers of everything: the resources, the modules that declare them, and the rest."""
-    own = [module.router for module in tables.MODULES if hasattr(module, "router")]
-    return [
-        *map(crud.router, RESOURCES),
-        *own,
-        export_import.router(),
-        *(module.router for module in (me, health, metrics)),
-    ]
+def routes() -> list[BaseRoute]:
+    """Return every route: of the resources, of the modules that declare them, and the rest. Raises DeclarationError."""
+    check_owners()
+    modules = [module for module in tables.MODULES if hasattr(module, "router")]
+    routers = [*map(crud.router, RESOURCES), *(module.router for module in modules), export_import.router()]
+    routers += [module.router for module in (me, health, metrics)]
+    every = [route for router in routers for route in routes_of(router)]
+    known: dict[tuple[str, str], str] = {}
+    for route in every:
+        if isinstance(route, Route):
+            for method in route.methods or ():
+                if (method, route.path) in known:
+                    twice = f"{known[method, route.path]} and as {route.name}"
+                    raise DeclarationError(f"{method} {route.path} is declared twice, as {twice}. Change one.")
+                known[method, route.path] = route.name
+    return every
 
 
 def routes_of(router: APIRouter) -> list[BaseRoute]:
@@ -88,7 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         # Not by include_router(), which looks for the route twice on each request.
-        routes=[route for router in routers() for route in routes_of(router)],
+        routes=routes(),
     )
     app.state.verifier = verifier
     app.state.limits = limits

@@ -182,6 +182,8 @@ def sql_type(type_: Type, enum_name: str) -> Any:
     limits = type_.limits
     if issubclass(type_.python, StrEnum):
         return Enum(type_.python, name=enum_name, values_callable=lambda members: [member.value for member in members])
+    if any(abs(limits.get(name, 0)) > INT8 + 1 for name in ("ge", "gt", "le", "lt")):
+        raise DeclarationError("its limits are beyond 64 bits: lower them")
     needed = {str: ["max_length"], list: ["max_length"], dict: ["MaxBytes"], Decimal: ["max_digits", "decimal_places"]}
     for name in needed.get(type_.python, ()):
         if name not in limits:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import MISSING, AwareDatetime, BaseModel, ConfigDict, create_model
 from pydantic import Field as PydanticField
-from sqlalchemy import Column, ColumnElement, DateTime, ForeignKeyConstraint, String, Table, text
+from sqlalchemy import Column, ColumnElement, DateTime, Enum, ForeignKeyConstraint, String, Table, text
 from sqlmodel import Field, SQLModel
 from sqlmodel.main import FieldInfoMetadata
 
@@ -177,8 +177,17 @@ class Resource(Generic[Row]):
             )
         except DeclarationError as error:
             raise DeclarationError(f"{model.__name__}: {error}") from None
-        self.create_body = self._create_body()
-        self.update_body = self._update_body()
+        self._check_names()
+        self.create_body = self._body(
+            "Create",
+            f"What a client says of {self.a_noun}. What it leaves out gets its default.",
+            partial=False,
+        )
+        self.update_body = self._body(
+            "Update",
+            f"What a client changes of {self.a_noun}. What it leaves out stays; null clears what may be null.",
+            partial=True,
+        )
         self._moments = [name for name in self.fields if model.__types__[name].python is datetime]
         self._objects = [name for name in self.fields if model.__types__[name].python is dict]
         self._kept_by: dict[str, Resource[Any]] = {}  # whose rows forbid to delete one of these, by their constraint
@@ -235,53 +244,39 @@ class Resource(Generic[Row]):
             if len(set(names)) < len(names):
                 raise DeclarationError(f"{name}: a {use} is named twice")
 
-    def _create_body(self) -> type[BaseModel]:
-        """Return the body of POST and PUT: the table's fields that a client sets, as strict as their columns."""
+    def _check_names(self) -> None:
+        table = self.model.__table__
+        enums = [column.type for column in table.columns if isinstance(column.type, Enum)]
+        named: Any
+        for named in (table, *enums, *table.indexes, *table.constraints):
+            if len(str(named.name).encode()) > MAX_NAME_BYTES:
+                raise DeclarationError(
+                    f"{self.model.__name__}: the name {named.name} has more than {MAX_NAME_BYTES} bytes"
+                )
+
+    def _body(self, name: str, doc: str, *, partial: bool) -> type[BaseModel]:
+        """Return a body of the fields that a client sets, as strict as their columns.
+
+        In a partial one each field may be absent (MISSING), which is not null.
+        """
         fields: dict[str, Any] = {}
-        for name in self.fields:
-            field, (inner, metadata) = self.model.model_fields[name], self._annotation(name)
-            default: dict[str, Any] = {} if field.is_required() else {"default": field.default}
-            if field.default_factory:
+        for field_name in self.fields:
+            field, type_ = self.model.model_fields[field_name], self.model.__types__[field_name]
+            annotation = in_body(field.annotation, type_)
+            default: dict[str, Any] = {"default": MISSING if partial else field.default}
+            if field.default_factory and not partial:
                 default = {"default_factory": field.default_factory}
-            fields[name] = (Annotated[(inner, *metadata)] if metadata else inner, self._described(name, default))
-        return create_model(
-            f"{self.model.__name__}Create",
-            __config__=ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True),
-            __doc__=f"What a client says of {_a(self.noun)}. What it leaves out gets its default.",
-            **fields,
-        )
-
-    def _update_body(self) -> type[BaseModel]:
-        """Return the body of PATCH: the same fields, each of which may be absent (MISSING), which is not null."""
-        fields: dict[str, Any] = {}
-        for name in self.fields:
-            inner, metadata = self._annotation(name)
-            annotation = inner | MISSING
-            fields[name] = (
-                Annotated[(annotation, *metadata)] if metadata else annotation,
-                self._described(name, {"default": MISSING}),
+            metadata = [one for one in field.metadata if not isinstance(one, (FieldInfoMetadata, BelongsTo))]
+            described: Any = PydanticField(
+                **default,
+                description=field.description,
+                examples=field.examples or ([EXAMPLES[type_.python]] if type_.python in EXAMPLES else None),
+                json_schema_extra=field.json_schema_extra,
             )
-        return create_model(
-            f"{self.model.__name__}Update",
-            __config__=ConfigDict(extra="forbid"),
-            __doc__=f"What a client changes of {self.a_noun}. What it leaves out stays; null clears what may be null.",
-            **fields,
-        )
-
-    def _annotation(self, name: str) -> tuple[Any, list[Any]]:
-        """Return a field's annotation for a body, and what pydantic has to know beside it."""
-        field, ours = self.model.model_fields[name], (FieldInfoMetadata, BelongsTo)
-        metadata = [one for one in field.metadata if not isinstance(one, ours)]
-        return in_body(field.annotation, self.model.__types__[name]), metadata
-
-    def _described(self, name: str, default: dict[str, Any]) -> Any:
-        field, example = self.model.model_fields[name], EXAMPLES.get(self.model.__types__[name].python)
-        return PydanticField(
-            **default,
-            description=field.description,
-            examples=field.examples or (None if example is None else [example]),
-            json_schema_extra=field.json_schema_extra,
-        )
+            annotation = annotation | MISSING if partial else annotation
+            fields[field_name] = (Annotated[(annotation, *metadata)] if metadata else annotation, described)
+        config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=not partial)
+        return create_model(f"{self.model.__name__}{name}", __config__=config, __doc__=doc, **fields)
 
     def values(self, body: BaseModel) -> dict[str, Any]:
         """Return what a body sets, by column, as psycopg2 takes it."""
@@ -354,6 +349,15 @@ class Resource(Generic[Row]):
 
 
 RESOURCES: list[Resource[Any]] = []
+
+
+def check_owners() -> None:
+    """Raise DeclarationError for a declared table whose rows belong to nobody: nothing would keep users apart in it."""
+    for name, table in SQLModel.metadata.tables.items():
+        if next(iter(table.primary_key.columns.keys()), None) != "user_id":
+            raise DeclarationError(
+                f"The table {name} has no owner: its primary key must begin with user_id. Declare it with Owned."
+            )
 
 
 def _a(noun: str) -> str:

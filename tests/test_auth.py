@@ -1,7 +1,6 @@
 """Which tokens are let in: the verifier as a table of tokens, and what HTTP makes of its verdict."""
 
 import asyncio
-import hmac
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -33,36 +32,37 @@ from backend.auth import (
     verify,
 )
 from tests.conftest import SECRET, serving, settings, sign
-from tests.test_keys import PATIENCE_SECONDS, RSA, Endpoint, SigningKey, base64url, compact, jwks, key_pair, publishing
-from tests.test_tasks import assert_problem
+from tests.helpers import assert_problem
+from tests.tokens import (
+    ABSENT,
+    ALPHABET,
+    ANYTHING,
+    CLAIMS,
+    HEADER,
+    ISSUER,
+    KEYS,
+    PATIENCE_SECONDS,
+    RSA,
+    YEAR_2023,
+    YEAR_2033,
+    YEAR_2096,
+    Endpoint,
+    Sign,
+    SigningKey,
+    base64url,
+    by,
+    claiming,
+    hmac_with,
+    jwks,
+    key_pair,
+    merged,
+    publishing,
+    raw,
+    shared,
+)
 
-ISSUER = "https://app.example.test"
-YEAR_2023, YEAR_2033, YEAR_2096 = 1_700_000_000, 2_000_000_000, 4_000_000_000
-HEADER = {"alg": "HS256"}
-CLAIMS = {"sub": "ann", "iss": ISSUER, "aud": ISSUER, "iat": YEAR_2023, "exp": YEAR_2096}
-ABSENT = object()
-KEYS = {name: key_pair(f"key of {name}", name) for name in ("EdDSA", "ES256", "ES512", "RS256", "PS256")}
 STRANGERS = {name: key_pair("unknown", name) for name in ("EdDSA", "ES256", "ES512")}
 STRANGERS |= {name: SigningKey(name, "unknown", rsa.generate_private_key(65537, 2048)) for name in ("RS256", "PS256")}
-
-Sign = Callable[[bytes], bytes]
-
-
-def hmac_with(secret: bytes | str, digest: str = "sha256") -> Sign:
-    key = secret.encode() if isinstance(secret, str) else secret
-    return lambda message: hmac.digest(key, message, digest)
-
-
-shared = hmac_with(SECRET)
-
-
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> bytes:
-    return json.dumps({name: value for name, value in {**base, **changes}.items() if value is not ABSENT}).encode()
-
-
-def raw(header: bytes = merged(HEADER, {}), payload: bytes = merged(CLAIMS, {}), sign: Sign = shared) -> str:
-    """Return a token of these very bytes, well signed."""
-    return compact(header, payload, sign)
 
 
 def heading(sign: Sign = shared, /, **changes: Any) -> str:
@@ -70,20 +70,9 @@ def heading(sign: Sign = shared, /, **changes: Any) -> str:
     return raw(header=merged(HEADER, changes), sign=sign)
 
 
-def claiming(**changes: Any) -> str:
-    """Return a token that is good but for these claims."""
-    return raw(payload=merged(CLAIMS, changes))
-
-
 def writing(name: str, value: bytes) -> str:
     """Return a token with a claim whose value is written like this."""
     return raw(payload=merged(CLAIMS, {name: ABSENT})[:-1] + b', "%b": %b}' % (name.encode(), value))
-
-
-def by(key: SigningKey, sign: Sign | None = None, header: dict[str, Any] | None = None, /, **claims: Any) -> str:
-    """Return a token that is signed with a key pair, as Better Auth does it."""
-    own = {"alg": key.algorithm, "kid": key.kid}
-    return raw(merged(own, header or {}), merged(CLAIMS, claims), sign or key.sign)
 
 
 def of_length(size: int) -> str:
@@ -109,7 +98,6 @@ STRUCTURE: Table = [
     ("far over 8 KiB", "size", "a" * 100_000),
 ]
 
-ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 ALTERATIONS: dict[str, Callable[[str], str]] = {
     "padding": lambda part: part + "=" * (-len(part) % 4),
     "a lone =": lambda part: f"{part}=",
@@ -588,11 +576,6 @@ def test_issuer_and_audience_are_free_where_nothing_names_them() -> None:
 # --- Whatever a token holds: it is accepted, or it is a TokenError.
 
 GOOD = [raw(), *(by(key) for key in KEYS.values())]
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([ISSUER, "ann", "HS256"]),
-    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values, max_size=3),
-    max_leaves=5,
-)
 
 
 def refuses(token: str, verifier: Verifier) -> None:

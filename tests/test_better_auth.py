@@ -13,8 +13,8 @@ import pytest
 from backend import doctor
 from backend import settings as settings_module
 from tests.conftest import SECRET, serving, settings
+from tests.helpers import assert_problem, create
 from tests.project import installed
-from tests.test_tasks import assert_problem, create
 
 ALGORITHMS = ["EdDSA", "ES256", "ES512", "RS256", "PS256", "HS256"]
 KINDS = {

@@ -11,8 +11,7 @@ import psycopg2
 import pytest
 
 from tests.conftest import execute, overheard
-from tests.test_lists import Task, every, ids
-from tests.test_tasks import FULL, assert_problem, create
+from tests.helpers import FULL, Task, assert_problem, create, every, ids
 
 DONE = {"status": "completed"}
 EARLY = {"due_date": "2030-01-01T09:00:00+01:00"}

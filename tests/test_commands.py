@@ -10,8 +10,8 @@ import pytest
 
 from backend import migrations
 from tests.conftest import SECRET, sign
+from tests.helpers import create
 from tests.project import Copy, free_port, wait_until
-from tests.test_tasks import create
 
 
 def get_and_post_a_task(copy: Copy, url: str) -> None:

@@ -11,8 +11,7 @@ from dateutil.rrule import rrulestr
 
 from backend import migrations
 from tests.conftest import execute, overheard, serving, settings, sign
-from tests.test_tasks import assert_problem, create
-from tests.test_versions import at_once, meanwhile, path_of, statuses
+from tests.helpers import assert_problem, at_once, create, meanwhile, path_of, statuses
 
 DONE = {"status": "completed"}
 OPEN = {"status": "pending"}

@@ -15,7 +15,7 @@ from backend.connection import STATEMENT_TIMEOUT_SECONDS, Connection
 from backend.database import Database
 from backend.problems import Problem
 from tests.conftest import SECRET, execute, serving, settings, sign
-from tests.test_tasks import assert_problem, create, requests_for
+from tests.helpers import assert_problem, create, requests_for
 from tests.wire import Wire
 
 

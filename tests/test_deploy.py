@@ -21,9 +21,9 @@ import pytest
 
 from backend.embedded import EmbeddedServer
 from tests.conftest import SECRET, execute, sign
+from tests.helpers import THREE
 from tests.project import Copy, answers, free_port, wait_until
 from tests.servers import Debian15, Redis, listens
-from tests.test_limits import THREE
 
 PASSWORD = "hunter2"
 

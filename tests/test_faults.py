@@ -20,8 +20,8 @@ from backend import database as module
 from backend import migrations
 from backend.embedded import EmbeddedServer
 from tests.conftest import execute, serving, settings, sign
+from tests.helpers import assert_problem, create
 from tests.project import wait_until
-from tests.test_tasks import assert_problem, create
 from tests.wire import tapped
 
 PATIENCE_SECONDS = 60

@@ -24,9 +24,24 @@ from backend.auth import TokenError, Verifier, verify
 from backend.keys import SECONDS_BETWEEN_FETCHES
 from tests import test_auth
 from tests.conftest import Log, serving, settings
-from tests.test_auth import ABSENT, ALPHABET, ANYTHING, CLAIMS, HEADER, ISSUER, KEYS, by, claiming, merged, raw
-from tests.test_keys import PATIENCE_SECONDS, Clock, Endpoint, base64url
-from tests.test_tasks import assert_problem
+from tests.helpers import assert_problem
+from tests.tokens import (
+    ABSENT,
+    ALPHABET,
+    ANYTHING,
+    CLAIMS,
+    HEADER,
+    ISSUER,
+    KEYS,
+    PATIENCE_SECONDS,
+    Clock,
+    Endpoint,
+    base64url,
+    by,
+    claiming,
+    merged,
+    raw,
+)
 from tests.wire import Wire
 
 endpoint, verifier = test_auth.endpoint, test_auth.verifier  # fixtures: the JWKS of KEYS, and a verifier with them

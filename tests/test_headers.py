@@ -7,7 +7,7 @@ import pytest
 
 from backend.limits import MAX_HEADER_BYTES
 from tests.conftest import sign
-from tests.test_tasks import assert_problem, create
+from tests.helpers import assert_problem, create
 
 POLICY = "default-src 'none'; frame-ancestors 'none'"
 

@@ -20,8 +20,7 @@ import pytest
 
 from backend import logs
 from tests.conftest import serving, settings
-from tests.test_lists import pages
-from tests.test_tasks import create
+from tests.helpers import create, pages
 
 MARK = "zq☠"  # is in what is hostile; nothing of it may be in an answer
 JSON = {"Content-Type": "application/json"}

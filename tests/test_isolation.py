@@ -19,9 +19,9 @@ from backend.resources import RESOURCES
 from backend.settings import StartError
 from backend.tables import METADATA
 from tests.conftest import execute, serving, settings, sign, throwaway_database
+from tests.helpers import assert_problem, create
 from tests.samples import made
 from tests.servers import Debian15
-from tests.test_tasks import assert_problem, create
 
 TABLES = sorted(METADATA.tables)
 

@@ -11,14 +11,11 @@ import pytest
 
 from backend import limits
 from tests.conftest import Log, serving, settings, sign
+from tests.helpers import BAD, THREE, assert_problem, user
 from tests.project import Copy, free_port, wait_until
 from tests.servers import Redis
-from tests.test_tasks import assert_problem
 
-# A window that no test sees the end of.
-THREE = "3 per 100 years"
 SECONDS = 100 * 12 * 30 * 24 * 3600
-BAD = {"Authorization": "Bearer bad"}
 
 Serve = Callable[..., httpx.Client]
 
@@ -41,11 +38,6 @@ def redis() -> Iterator[Redis]:
     server.start()
     yield server
     server.stop()
-
-
-def user() -> dict[str, str]:
-    """The header of a user that no other test knows."""
-    return {"Authorization": f"Bearer {sign({'sub': f'user-{uuid.uuid4()}'})}"}
 
 
 def statuses(client: httpx.Client, headers: dict[str, str], times: int) -> list[int]:

@@ -5,7 +5,7 @@ import random
 import string
 import threading
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,9 +19,7 @@ from hypothesis import strategies as st
 
 from backend.tasks import tasks as resource
 from tests.conftest import execute, overheard, sign
-from tests.test_tasks import assert_problem, create
-
-Task = dict[str, Any]
+from tests.helpers import Task, assert_problem, create, every, ids, next_page, pages
 
 LISTING = resource.listing
 SORTS = [f"{sign}{name}" for name in LISTING.sorts for sign in ("", "-")]
@@ -93,29 +91,6 @@ def in_order(tasks: list[Task], sort: str) -> list[str]:
     dated = sorted((task for task in tasks if task[field] is not None), key=key, reverse=descending)
     undated = [task for task in tasks if task[field] is None]
     return ids(dated + sorted(undated, key=lambda task: UUID(task["id"]), reverse=descending))
-
-
-def ids(tasks: list[Task]) -> list[str]:
-    return [task["id"] for task in tasks]
-
-
-def next_page(answer: httpx.Response) -> str | None:
-    assert answer.status_code == 200, answer.text
-    link: str | None = answer.headers.get("Link")
-    return link and link.removeprefix("<").removesuffix('>; rel="next"')
-
-
-def pages(client: httpx.Client, path: str) -> Iterator[list[Task]]:
-    """Yield each page of a list, found by its link."""
-    following: str | None = path
-    while following:
-        answer = client.get(following)
-        following = next_page(answer)
-        yield answer.json()
-
-
-def every(client: httpx.Client, path: str) -> list[Task]:
-    return [task for page in pages(client, path) for task in page]
 
 
 def cursor_of(answer: httpx.Response) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from backend import logs, middleware
 from tests.conftest import Log, execute, serving, settings, sign
-from tests.test_tasks import assert_problem, create
+from tests.helpers import assert_problem, create
 
 
 def client(url: str, token: str) -> httpx.Client:

@@ -9,9 +9,8 @@ import psutil
 import pytest
 
 from tests.conftest import SECRET, serving, settings, sign
+from tests.helpers import BAD, THREE, create, user
 from tests.project import Copy, wait_until
-from tests.test_limits import BAD, THREE, user
-from tests.test_tasks import create
 
 Figures = dict[str, float]
 

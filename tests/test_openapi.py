@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backend.resources import RESOURCES
 from tests.conftest import sign
 from tests.project import installed
 
@@ -61,8 +62,9 @@ def test_openapi_typescript_makes_types_that_a_strict_client_compiles_with(
     for program, *arguments in (["openapi-typescript", "openapi.json", "-o", "schema.d.ts"], [*compiler, "client.ts"]):
         run = subprocess.run([packages / ".bin" / program, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
-    # What the frontend is written against; `npm run types` writes it anew.
-    assert (tmp_path / "schema.d.ts").read_text() == (root / "frontend" / "lib" / "schema.d.ts").read_text()
+    # What the frontend is written against.
+    same = (tmp_path / "schema.d.ts").read_text() == (root / "frontend" / "lib" / "schema.d.ts").read_text()
+    assert same, "The API has changed. With it running, run: npm --prefix frontend run types"
 
 
 def test_every_operation_says_what_it_does_and_takes(description: dict[str, Any]) -> None:
@@ -91,14 +93,20 @@ def test_the_headers_of_an_answer_are_described(description: dict[str, Any]) -> 
         for status, response in operation["responses"].items()
     }
     everywhere = {"X-Request-ID", "API-Version", "RateLimit", "RateLimit-Policy"}
-    own = {place: names - everywhere for place, names in described.items() if place[2] in ("200", "201")}
-    assert {place: names for place, names in own.items() if names} == {
-        ("get", "/api/tasks", "200"): {"Link"},
-        ("post", "/api/tasks", "201"): {"Location", "ETag", "Idempotency-Replayed"},
-        ("get", "/api/tasks/{id}", "200"): {"ETag"},
-        ("put", "/api/tasks/{id}", "200"): {"ETag"},
-        ("patch", "/api/tasks/{id}", "200"): {"ETag"},
+    own = {
+        ("get", "", "200"): {"Link"},
+        ("post", "", "201"): {"Location", "ETag", "Idempotency-Replayed"},
+        ("get", "/{id}", "200"): {"ETag"},
+        ("put", "/{id}", "200"): {"ETag"},
+        ("patch", "/{id}", "200"): {"ETag"},
     }
+    expected = {
+        (method, f"{resource.path}{below}", status): own[method, below, status]
+        for resource in RESOURCES
+        for method, below, status in own
+    }
+    said = {place: names - everywhere for place, names in described.items() if place[2] in ("200", "201")}
+    assert {place: names for place, names in said.items() if names} == expected
     for (method, path, status), names in described.items():
         if path.startswith("/api/"):
             assert everywhere <= names, (method, path, status)

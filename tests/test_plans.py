@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from enum import StrEnum
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import psycopg2
 import pytest
+from pydantic import ValidationError
+from sqlalchemy.sql.visitors import iterate
 
 from backend import migrations
-from backend.database import PREFIX
+from backend.database import PREFIX, quoted
+from backend.resources import RESOURCES, Resource
 from backend.tasks import tasks
 from tests.conftest import throwaway_database
 
@@ -113,3 +118,52 @@ def test_every_index_serves_something(cursor: Any) -> None:
     plan = nodes(cursor, page(frozenset({"_by_one_status"}), "-created_at", False), user_id=MANY, _by_one_status=2)
     assert "task_status" in {node.get("Index Name") for node in plan}
     assert {"task_pkey", *(index.name for index in statements.table.indexes)} == used
+
+
+CANDIDATES = ["x", "true", "1", "2030-01-31", "2030-01-31T09:00:00Z", "0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b"]
+
+
+def filters_of(resource: Resource[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of each single filter of a resource, with one value, and with two where it may have them."""
+    listing = resource.listing
+    for name, field in listing.filters.model_fields.items():
+        several = field.default == []
+        [item, *_] = get_args(field.annotation) or [field.annotation]
+        for value in list(item) if isinstance(item, type) and issubclass(item, StrEnum) else CANDIDATES:
+            with suppress(ValidationError):
+                query = listing.filters.model_validate({name: [value] if several else value})
+                break
+        else:
+            raise AssertionError(f"{resource.path}: no value for the filter {name}")
+        yield listing.named(query)
+        if several:
+            yield listing.named(query.model_copy(update={name: getattr(query, name) * 2}))
+
+
+@pytest.mark.parametrize("path", [resource.path for resource in RESOURCES])
+def test_each_index_of_a_declared_table_is_looked_up_by_its_filters(postgres: str, path: str) -> None:
+    [resource] = [one for one in RESOURCES if one.path == path]
+    table, listing = resource.statements.table, resource.listing
+    used = {f"{table.name}_newest"}
+    with throwaway_database(postgres) as url:
+        migrations.upgrade(url, wait_seconds=5)
+        connection = psycopg2.connect(url)
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {quoted(table.name)} DROP CONSTRAINT {quoted(table.name + '_pkey')} CASCADE")
+            cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SAVEPOINT all_indexes")
+            for index in table.indexes:
+                cursor.execute("ROLLBACK TO all_indexes")
+                for other in table.indexes - {index}:
+                    cursor.execute(f"DROP INDEX {quoted(str(other.name))}")
+                column = list(index.columns)[1]
+                for named in filters_of(resource):
+                    condition = listing.where(frozenset(named))
+                    if "_by_q" in named or not any(part is column for part in iterate(condition)):
+                        continue
+                    found = nodes(cursor, listing.page(frozenset(named), "-created_at", False), **named)
+                    conditions = [node["Index Cond"] for node in found if "Index Cond" in node]
+                    assert conditions, (index.name, named)
+                    assert quoted(column.name) in conditions[0], f"{index.name} is read, and not looked up by {named}"
+                    used.add(str(index.name))
+        connection.close()
+    assert used == {str(index.name) for index in table.indexes}, "each index serves a filter"

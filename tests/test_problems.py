@@ -8,7 +8,7 @@ import pytest
 
 from backend.problems import CODES
 from tests.conftest import serving, settings, sign
-from tests.test_tasks import assert_problem, create
+from tests.helpers import assert_problem, create
 
 PUBLIC = {"/health", "/health/database", "/health/redis", "/ready"}
 JSON = {"Content-Type": "application/json"}

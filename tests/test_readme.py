@@ -12,6 +12,7 @@ import pytest
 
 from backend import tables
 from backend.problems import CODES
+from backend.resources import RESOURCES
 from backend.settings import Settings
 from tests.project import Copy, answers, free_port, wait_until
 
@@ -93,7 +94,10 @@ def test_each_command_of_the_guide_does_what_it_says(root: Path, newcomer: Calla
 
 def test_the_guide_lists_every_code(root: Path) -> None:
     text = (root / "docs" / "api.md").read_text()
-    assert set(re.findall(r"`([A-Z_]{8,})`", text)) - {name.upper() for name in Settings.model_fields} == {*CODES}
+    listed = set(re.findall(r"`([A-Z_]{8,})`", text)) - {name.upper() for name in Settings.model_fields}
+    assert listed - CODES.keys() == set(), "docs/api.md, Errors: no problem has these codes"
+    of_resources = {resource.code for resource in RESOURCES}  # the page says how they are made
+    assert CODES.keys() - listed - of_resources == set(), "docs/api.md, Errors: say what these codes mean"
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere(root: Path) -> None:

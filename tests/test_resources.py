@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from tests.conftest import fresh_copy
+from tests.helpers import assert_problem
 from tests.project import Copy
-from tests.test_tasks import assert_problem
 
 UNKNOWN = "01980000-0000-7000-8000-000000000000"
 
@@ -391,12 +391,11 @@ def test_nobody_has_more_rows_than_allowed_however_they_come(ann: httpx.Client, 
 
 
 def test_the_projects_own_tests_cover_the_tables_that_were_added(own: Own, root: Path) -> None:
-    """The isolation of each, in both directions of each lock, and that no migration is missing."""
-    for name in ("conftest.py", "project.py", "servers.py", "wire.py", "samples.py", "__init__.py"):
-        (own.copy.folder / "tests").mkdir(exist_ok=True)
-        shutil.copy(root / "tests" / name, own.copy.folder / "tests")
-    for name in ("test_isolation.py", "test_migrations.py", "test_tasks.py"):
-        shutil.copy(root / "tests" / name, own.copy.folder / "tests")
-    wanted = "declared_table or another_user or every_route or not_protected or same_user or say_the_same or up_down"
+    """The isolation of each, in both directions of each lock; that its indexes are used; no migration is missing."""
+    own_tests = ("test_isolation", "test_migrations", "test_plans")
+    (own.copy.folder / "tests").mkdir()
+    for name in ("__init__", "conftest", "helpers", "project", "samples", "servers", "wire", *own_tests):
+        shutil.copy(root / "tests" / f"{name}.py", own.copy.folder / "tests")
+    wanted = "declared or another_user or every_route or not_protected or same_user or say_the_same or up_down"
     ended = own.copy.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", "-k", wanted)
     assert ended.returncode == 0, "\n".join(line for line in ended.stdout.splitlines() if "[info" not in line)

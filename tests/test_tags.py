@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.conftest import overheard
-from tests.test_tasks import assert_problem, create
+from tests.helpers import assert_problem, create
 
 ODD_NAMES = [
     "home",

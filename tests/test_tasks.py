@@ -8,6 +8,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from tests.helpers import FULL, assert_problem, create, requests_for
+
 TASK_FIELDS = [
     "id",
     "user_id",
@@ -23,27 +25,6 @@ TASK_FIELDS = [
     "updated_at",
     "completed_at",
 ]
-FULL = {
-    "title": "Water the plants",
-    "description": "All of them",
-    "status": "in_progress",
-    "priority": "high",
-    "due_date": "2030-01-31T09:00:00+01:00",
-    "recurrence_rule": "FREQ=WEEKLY;BYDAY=MO",
-    "tags": ["home", "green"],
-}
-
-
-def create(client: httpx.Client, **fields: Any) -> dict[str, Any]:
-    answer = client.post("/api/tasks", json={"title": "A task", **fields})
-    assert answer.status_code == 201, answer.text
-    task: dict[str, Any] = answer.json()
-    return task
-
-
-def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 def test_a_created_task_has_its_defaults_and_can_be_read_where_location_says(ann: httpx.Client) -> None:
@@ -182,16 +163,6 @@ def test_a_deleted_task_is_gone(ann: httpx.Client) -> None:
     assert ann.get(path).status_code == 404
     assert ann.delete(path).status_code == 404
     assert ann.get("/api/tasks").json() == []
-
-
-def requests_for(path: str) -> list[tuple[str, str, dict[str, Any] | None]]:
-    return [
-        ("GET", path, None),
-        ("PUT", path, {"title": "Mine now"}),
-        ("PATCH", path, {"title": "Mine now"}),
-        ("PATCH", path, {}),
-        ("DELETE", path, None),
-    ]
 
 
 def test_another_users_task_does_not_exist(ann: httpx.Client, bob: httpx.Client) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from backend import migrations
 from tests.conftest import execute, serving, settings, sign
+from tests.helpers import assert_problem, create
 from tests.servers import Debian15
-from tests.test_tasks import assert_problem, create
 
 
 @pytest.fixture(scope="module")

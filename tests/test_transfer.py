@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.conftest import serving, settings, sign
-from tests.test_tasks import FULL, assert_problem, create
+from tests.helpers import FULL, assert_problem, create
 
 JSON = {"Content-Type": "application/json"}
 

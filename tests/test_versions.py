@@ -4,17 +4,14 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg2
 import pytest
 
 from tests.conftest import overheard
-from tests.test_tasks import assert_problem, create
+from tests.helpers import assert_problem, at_once, create, meanwhile, path_of, statuses
 
 CHANGED = {"title": "Changed", "description": "Changed"}
 WRITES: list[tuple[str, dict[str, Any] | None]] = [
@@ -84,48 +81,6 @@ def each(name: str, values: Sequence[object]) -> pytest.MarkDecorator:
 
 def header(name: str, value: str | bytes) -> httpx.Headers:
     return httpx.Headers([(name.encode(), value if isinstance(value, bytes) else value.encode())])
-
-
-def path_of(task: dict[str, Any]) -> str:
-    return f"/api/tasks/{task['id']}"
-
-
-def at_once(count: int, send: Callable[[int], httpx.Response]) -> list[httpx.Response]:
-    """Return the answers of requests that are sent at the same moment, each with its number."""
-    start = Barrier(count)
-
-    def run(number: int) -> httpx.Response:
-        start.wait()
-        return send(number)
-
-    with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(run, range(count)))
-
-
-def statuses(answers: list[httpx.Response]) -> Counter[int]:
-    return Counter(answer.status_code for answer in answers)
-
-
-def meanwhile(url: str, task: dict[str, Any], statement: str, send: Callable[[], httpx.Response]) -> httpx.Response:
-    """Return the answer to a request that waits for a transaction with this statement on the task it is about."""
-    connection = psycopg2.connect(url)
-    try:
-        with connection, connection.cursor() as cursor, ThreadPoolExecutor(1) as threads:
-            cursor.execute("SELECT set_config('app.user_id', %s, true)", [task["user_id"]])
-            cursor.execute(f"{statement} WHERE user_id = %s AND id = %s", [task["user_id"], task["id"]])
-            assert cursor.rowcount == 1
-            answer = threads.submit(send)
-            waits = False
-            while not (waits or answer.done()):
-                cursor.execute(
-                    "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-                )
-                waits = cursor.rowcount > 0
-            assert waits
-            connection.commit()
-            return answer.result()
-    finally:
-        connection.close()
 
 
 def test_the_entity_tag_of_every_answer_is_its_version(ann: httpx.Client) -> None:

@@ -1,0 +1,123 @@
+"""What several tests need: tasks, lists of them, problems, limits, and requests at the same time."""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import httpx
+import psycopg2
+
+from tests.conftest import sign
+
+FULL = {
+    "title": "Water the plants",
+    "description": "All of them",
+    "status": "in_progress",
+    "priority": "high",
+    "due_date": "2030-01-31T09:00:00+01:00",
+    "recurrence_rule": "FREQ=WEEKLY;BYDAY=MO",
+    "tags": ["home", "green"],
+}
+
+
+def create(client: httpx.Client, **fields: Any) -> dict[str, Any]:
+    answer = client.post("/api/tasks", json={"title": "A task", **fields})
+    assert answer.status_code == 201, answer.text
+    task: dict[str, Any] = answer.json()
+    return task
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def requests_for(path: str) -> list[tuple[str, str, dict[str, Any] | None]]:
+    return [
+        ("GET", path, None),
+        ("PUT", path, {"title": "Mine now"}),
+        ("PATCH", path, {"title": "Mine now"}),
+        ("PATCH", path, {}),
+        ("DELETE", path, None),
+    ]
+
+
+# A window that no test sees the end of.
+THREE = "3 per 100 years"
+BAD = {"Authorization": "Bearer bad"}
+
+
+def user() -> dict[str, str]:
+    """The header of a user that no other test knows."""
+    return {"Authorization": f"Bearer {sign({'sub': f'user-{uuid.uuid4()}'})}"}
+
+
+Task = dict[str, Any]
+
+
+def ids(tasks: list[Task]) -> list[str]:
+    return [task["id"] for task in tasks]
+
+
+def next_page(answer: httpx.Response) -> str | None:
+    assert answer.status_code == 200, answer.text
+    link: str | None = answer.headers.get("Link")
+    return link and link.removeprefix("<").removesuffix('>; rel="next"')
+
+
+def pages(client: httpx.Client, path: str) -> Iterator[list[Task]]:
+    """Yield each page of a list, found by its link."""
+    following: str | None = path
+    while following:
+        answer = client.get(following)
+        following = next_page(answer)
+        yield answer.json()
+
+
+def every(client: httpx.Client, path: str) -> list[Task]:
+    return [task for page in pages(client, path) for task in page]
+
+
+def path_of(task: dict[str, Any]) -> str:
+    return f"/api/tasks/{task['id']}"
+
+
+def at_once(count: int, send: Callable[[int], httpx.Response]) -> list[httpx.Response]:
+    """Return the answers of requests that are sent at the same moment, each with its number."""
+    start = Barrier(count)
+
+    def run(number: int) -> httpx.Response:
+        start.wait()
+        return send(number)
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(run, range(count)))
+
+
+def statuses(answers: list[httpx.Response]) -> Counter[int]:
+    return Counter(answer.status_code for answer in answers)
+
+
+def meanwhile(url: str, task: dict[str, Any], statement: str, send: Callable[[], httpx.Response]) -> httpx.Response:
+    """Return the answer to a request that waits for a transaction with this statement on the task it is about."""
+    connection = psycopg2.connect(url)
+    try:
+        with connection, connection.cursor() as cursor, ThreadPoolExecutor(1) as threads:
+            cursor.execute("SELECT set_config('app.user_id', %s, true)", [task["user_id"]])
+            cursor.execute(f"{statement} WHERE user_id = %s AND id = %s", [task["user_id"], task["id"]])
+            assert cursor.rowcount == 1
+            answer = threads.submit(send)
+            waits = False
+            while not (waits or answer.done()):
+                cursor.execute(
+                    "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+                )
+                waits = cursor.rowcount > 0
+            assert waits
+            connection.commit()
+            return answer.result()
+    finally:
+        connection.close()
