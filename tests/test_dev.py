@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.conftest import SECRET
-from tests.project import Copy, answers, free_port, wait_until
+from tests.project import Copy, answers, free_port, installed, wait_until
 
 NPM_NEEDS = ("npm_", "node_", "http_proxy", "https_proxy", "no_proxy")
 
@@ -24,10 +24,20 @@ def with_node(copy: Copy) -> Copy:
     return copy
 
 
+def give_packages(copy: Copy, root: Path) -> None:
+    """Spare a copy the installation of the frontend's packages, which takes as long as all the rest."""
+    packages = installed(root / "frontend") / "node_modules"
+    shutil.copytree(packages, copy.folder / "frontend" / "node_modules", symlinks=True, copy_function=os.link)
+    os.utime(copy.folder / "frontend" / "package-lock.json", (0, 0))  # or they would seem to be older than it
+
+
 @pytest.mark.parametrize("signing", ["", "secret"])
-def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(with_node: Copy, signing: str) -> None:
+def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(
+    with_node: Copy, root: Path, signing: str
+) -> None:
     with_node.environment["JWT_SIGNING"] = signing
-    if signing:  # and from one whose .env says something of another Better Auth
+    if signing:  # and with packages that are there, from one whose .env says something of another Better Auth
+        give_packages(with_node, root)
         (with_node.folder / ".env").write_text(f"BETTER_AUTH_SECRET='{SECRET}'\nJWT_ISSUER=https://elsewhere.test\n")
     port, web_port = free_port(), free_port()
     url, web = f"http://localhost:{port}", f"http://localhost:{web_port}"
@@ -62,7 +72,8 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(w
     assert with_node.postgres_processes() == []
 
 
-def test_when_one_of_them_ends_so_does_all_of_it(with_node: Copy) -> None:
+def test_when_one_of_them_ends_so_does_all_of_it(with_node: Copy, root: Path) -> None:
+    give_packages(with_node, root)
     port, web_port = free_port(), free_port()
     process = with_node.start("main.py", "dev", "--port", str(port), "--web-port", str(web_port))
     wait_until(lambda: answers(f"http://localhost:{port}") or process.poll() is not None)
