@@ -1,4 +1,4 @@
-"""The assembly: settings to a FastAPI application, and what its start and end take."""
+"""Builds the FastAPI application from the settings, and starts and stops what it needs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -57,7 +57,7 @@ def routes_of(router: APIRouter) -> list[BaseRoute]:
 
 @contextmanager
 def prepared(settings: Settings) -> Iterator[str]:
-    """Yield the URL of a database that is there and migrated, as far as the settings ask for it. Raises StartError."""
+    """Yield the URL of the database: started and migrated first, if the settings say so. Raises StartError."""
     with database_url(settings) as url:
         if settings.migrate_on_start:
             migrations.upgrade(url, settings.db_wait_seconds)

@@ -37,8 +37,8 @@ def app_for_uvicorn() -> "FastAPI":
     except StartError as error:
         # uvicorn restarts a worker that ends with any other code than its own for a failed start.
         _fail(error, UVICORN_STARTUP_FAILURE if multiprocessing.parent_process() else 1)
-    # What is there by now stays. Without this the garbage collector looks through all of it again and again, with
-    # every request waiting for 30 to 40 ms: a sixth of the throughput (docs/performance.md).
+    # What exists by now stays. Without this the garbage collector walks through it again and again, while every request
+    # waits for 30 to 40 ms: a sixth of the throughput (docs/performance.md).
     gc.collect()
     gc.freeze()
     return app
@@ -115,7 +115,7 @@ def _exit_on_signals() -> None:
 
 def _welcome(host: str, port: int, settings: Settings, wrote_env: bool) -> None:
     url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0', '::', '::1') else host}:{port}"  # noqa: S104
-    # In a second terminal, which has not what only this process was told.
+    # A second terminal does not have this process's environment.
     issuer = f"JWT_ISSUER={os.environ['JWT_ISSUER']} " if "JWT_ISSUER" in os.environ else ""
     database = "yours, from DATABASE_URL" if settings.database_url else "PostgreSQL 18, embedded, its data in .data/"
     print(

@@ -52,7 +52,7 @@ def no_bool(value: object) -> object:
 
 
 class Transferred(BaseModel):
-    """What a row of an export has beside what a client says of it."""
+    """The fields of an exported row that no other body has."""
 
     id: UUID
     user_id: str | None = Field(default=None, description="Ignored: the owner is always the caller.")
@@ -73,7 +73,7 @@ class Transferred(BaseModel):
 
 @dataclass(frozen=True)
 class Exported:
-    """One table in an export: its name there, what its rows show, by which key they are read, how they return."""
+    """One table in an export: its name, the columns shown, the key to page by, and how rows come back."""
 
     name: str
     table: Table

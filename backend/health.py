@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether what it depends on is there."""
+"""Health checks: whether the process is alive, and whether what it depends on works."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ router = APIRouter(tags=["health"])
 
 
 class CheckFailedError(Exception):
-    """Why something that the API depends on is not there, in a sentence that leaks nothing."""
+    """Why a check failed, in a sentence that leaks nothing."""
 
 
 class Check(BaseModel):
@@ -53,7 +53,7 @@ async def _isolation(request: Request) -> None:
 
 
 async def _keys(request: Request) -> str | None:
-    """Return what is not as it should be with keys that still serve."""
+    """Return a warning about keys that still work; raise CheckFailedError if there are none."""
     verifier = request.app.state.verifier
     if verifier.key_set is None:
         return None
@@ -67,7 +67,7 @@ async def _keys(request: Request) -> str | None:
 
 
 async def _redis(request: Request) -> str | None:
-    """Return what is not as it should be with Redis, without which the limits still work."""
+    """Return a warning if Redis is away; the limits still work without it."""
     shared = request.app.state.limits.shared
     if shared is None:
         return None
@@ -88,7 +88,7 @@ CHECKS: dict[str, Callable[[Request], Awaitable[str | None]]] = {
 
 
 async def _check(name: str, request: Request) -> Check:
-    """Look, or wait for whoever is looking: nobody without a token may cost the database a statement each."""
+    """Run a check, or wait for one that is running: callers need no token, so each must not cost a statement."""
     running: dict[str, asyncio.Task[Check]] = request.app.state.running_checks
     if name not in running:
         running[name] = asyncio.create_task(_look(name, request))

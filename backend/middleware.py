@@ -59,7 +59,7 @@ def _as_it_is(app: ASGIApp) -> ASGIApp:
 
 
 class RequestMiddleware:
-    """Give each request an id, an access line, and an answer even where the code below has a fault."""
+    """Give each request an id, a line in the access log, and an answer even if the code below fails."""
 
     def __init__(
         self, app: ASGIApp, body_limit: Callable[[str], int], cors: Callable[[ASGIApp], ASGIApp], *, access_log: bool
@@ -99,7 +99,7 @@ class RequestMiddleware:
         except Problem as problem:  # of this middleware; the application answers its own
             await crossing(problem.response(request_id))(scope, receive, send_with_headers)
         except ClientDisconnect:
-            pass  # nobody is there to answer
+            pass  # the client has gone
         except Exception as error:
             log.error("internal_error", error=type(error).__name__, where=_where(error))
             if not status:

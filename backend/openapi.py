@@ -1,4 +1,4 @@
-"""How the API describes itself: what FastAPI derives, and the schemas that it cannot see."""
+"""The API description: what FastAPI derives, and the schemas that it cannot see."""
 
 from functools import cache
 from typing import Any
@@ -56,10 +56,10 @@ def _describe_headers(schema: dict[str, Any]) -> None:
 
 
 def install(app: FastAPI) -> None:
-    """Let `/openapi.json` say all of it."""
+    """Complete what `/openapi.json` says."""
     describe = app.openapi
 
-    @cache  # it is asked for without a token
+    @cache  # no token is needed to ask for it, so it must cost nothing
     def openapi() -> dict[str, Any]:
         schema = describe()
         # Import accepts more than export emits, so it has schemas of its own.

@@ -1,4 +1,4 @@
-"""What a request's headers ask for: a version (RFC 9110, section 13), or to be done once."""
+"""Conditional requests (RFC 9110, section 13) and the Idempotency-Key."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ KEY = r"[ -~]{1,255}"
 
 
 def _described(name: str, description: str, pattern: str) -> dict[str, Any]:
-    """Return what OpenAPI is told of a header. Not FastAPI's Header, which takes the first of several lines only."""
+    """Describe a header for OpenAPI. Not by FastAPI's Header, which reads only the first of several lines."""
     schema = {"type": "string", "pattern": pattern}
     return {"parameters": [{"name": name, "in": "header", "description": description, "schema": schema}]}
 
@@ -71,7 +71,7 @@ def failed(noun: str) -> Problem:
 
 
 def idempotency_key(request: Request) -> str | None:
-    """Return the key of a request that is to be done once; raise Problem INVALID_HEADER."""
+    """Return the Idempotency-Key, None without one; raise Problem INVALID_HEADER."""
     keys = request.headers.getlist("idempotency-key")
     if not keys:
         return None

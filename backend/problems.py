@@ -74,7 +74,7 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(HTTPException):
-    """An answer other than the one hoped for; raise it anywhere below the middleware."""
+    """An error that the caller is told of. Raise it anywhere below the middleware."""
 
     constraint: str | None = None  # of the database, where one refused a statement
 
@@ -118,7 +118,7 @@ class Problem(HTTPException):
 
 
 def internal_error() -> Problem:
-    """Return the 500: the caller can do nothing about it, and is told nothing of it."""
+    """Return the 500. The caller cannot mend it, so the details are only in the log."""
     return Problem("INTERNAL_ERROR", "Something went wrong here; the request id finds it in the log.")
 
 
@@ -193,7 +193,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI is told of the errors of a user's route: by status, these codes and the common ones."""
+    """Return the error responses of a user's route for OpenAPI: these codes and the common ones, by status."""
     documented: dict[int | str, dict[str, Any]] = {}
     for code in (*codes, *COMMON_CODES):
         status, title = CODES[code]
