@@ -125,8 +125,8 @@ def serving(command: list[str], environment: dict[str, str], cwd: Path = ROOT) -
         process.wait()
 
 
-def api(database_url: str, **environment: str) -> Any:
-    """Run the API itself, with logs at warning and limits off."""
+def api(database_url: str, root: Path = ROOT, **environment: str) -> Any:
+    """Run the API itself, or that of another folder, with logs at warning and limits off."""
     settings = {
         "ENVIRONMENT": "production",
         "LOG_LEVEL": "warning",
@@ -135,7 +135,38 @@ def api(database_url: str, **environment: str) -> Any:
         "DATABASE_URL": database_url,
         **environment,
     }
-    return serving([sys.executable, "main.py"], settings)
+    return serving([sys.executable, "main.py"], settings, root)
+
+
+EXECUTIONS = """
+INSERT INTO test_execution (user_id, id, name, status, started_at, finished_at, environment, created_at, updated_at)
+SELECT 'user-' || u, md5(u || '-' || n)::uuid, 'Run ' || n || ' of user ' || u,
+  (ARRAY['pending', 'running', 'passed', 'failed'])[1 + n %% 4]::test_execution_status,
+  now() - n * interval '1 hour', CASE WHEN n %% 2 = 0 THEN now() END, '{"os": "linux", "python": "3.13"}',
+  now() - n * interval '1 hour', now() - n * interval '1 hour'
+FROM generate_series(1, %(users)s) u, generate_series(1, %(each)s) n
+"""
+
+
+@contextmanager
+def api_with_test_runs(database_url: str, *, users: int, each: int) -> Iterator[tuple[str, psutil.Process]]:
+    """Run a copy of the API with examples/test_runs.py in it, as docs/resources.md says, and rows in its table."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("backend", "migrations"):
+            shutil.copytree(ROOT / part, copy / part)
+        for part in ("main.py", "pyproject.toml", "examples/test_runs.py"):
+            shutil.copy(ROOT / part, copy / "backend" if part.startswith("examples/") else copy)
+        tables = copy / "backend" / "tables.py"
+        text = tables.read_text().replace("import tags, tasks", "import tags, tasks, test_runs")
+        tables.write_text(text.replace("(tasks, tags)", "(tasks, tags, test_runs)"))
+        environment = {**os.environ, "DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET}
+        for command in (["migration", "add test runs"], ["migrate"]):
+            subprocess.run([sys.executable, "main.py", *command], cwd=copy, env=environment, check=True)
+        execute(database_url, EXECUTIONS, users=users, each=each)
+        execute(database_url, "VACUUM ANALYZE")
+        with api(database_url, copy) as served:
+            yield served
 
 
 def usual(database_url: str) -> Any:

@@ -64,6 +64,11 @@ def limit(results: dict[str, Any]) -> str:
     return table(["", "the API", "pgbench, the same statements"], rows)
 
 
+def resource(results: dict[str, Any]) -> str:
+    rows = [[kind, f"{min(over):.2f} to {max(over):.2f}"] for kind, over in results["resource"].items()]
+    return table(["", "times as fast as tasks"], rows)
+
+
 def latency(results: dict[str, Any]) -> str:
     rows = [
         [kind, NAMES[name], *(f"{away[ms][0]:.1f} ms" for ms in ("0", "1", "5")), f"{away['5'][1]:.2g}"]
@@ -158,7 +163,7 @@ def plot(results: dict[str, Any]) -> None:
     save("latency.svg")
 
 
-PARTS = (throughput, limit, latency, growth, pages, tokens, workers, process, machine)
+PARTS = (throughput, limit, resource, latency, growth, pages, tokens, workers, process, machine)
 
 
 def main() -> None:

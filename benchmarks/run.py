@@ -35,16 +35,21 @@ CHANGE = json.dumps({"title": "Buy oat milk", "priority": "low"})
 Request = tuple[str, str, str, str]
 
 
-def requests(kind: str, tokens: dict[int, str]) -> list[Request]:
+NEW_EXECUTION = json.dumps({"name": "nightly", "environment": {"os": "linux"}})
+EXECUTION_CHANGE = json.dumps({"name": "weekly", "status": "running"})
+
+
+def requests(kind: str, tokens: dict[int, str], path: str = "/api/tasks") -> list[Request]:
     """Return one request of a kind for each user, in a random order with a fixed seed."""
+    new, change = (NEW_TASK, CHANGE) if path == "/api/tasks" else (NEW_EXECUTION, EXECUTION_CHANGE)
     chance = random.Random(1)  # noqa: S311
     order = chance.sample(sorted(tokens), len(tokens))
-    paths = {user: f"/api/tasks/{peers.task_id(user, chance.randint(1, EACH))}" for user in order}
+    paths = {user: f"{path}/{peers.task_id(user, chance.randint(1, EACH))}" for user in order}
     return {
         "one task": [("GET", paths[user], tokens[user], "") for user in order],
-        "page of fifty": [("GET", "/api/tasks?limit=50", tokens[user], "") for user in order],
-        "POST": [("POST", "/api/tasks", tokens[user], NEW_TASK) for user in order],
-        "PATCH": [("PATCH", paths[user], tokens[user], CHANGE) for user in order],
+        "page of fifty": [("GET", f"{path}?limit=50", tokens[user], "") for user in order],
+        "POST": [("POST", path, tokens[user], new) for user in order],
+        "PATCH": [("PATCH", paths[user], tokens[user], change) for user in order],
     }[kind]
 
 
@@ -54,9 +59,11 @@ def hs256_tokens() -> dict[int, str]:
 
 def throughput(options: argparse.Namespace) -> dict[str, Any]:
     """Requests per second and latency of each server, round by round, and pgbench with the same statements."""
-    servers = {"api": peers.api, "usual": peers.usual, "fastify": peers.fastify}
+    servers: dict[str, Callable[[str], Any]] = {"api": peers.api, "usual": peers.usual, "fastify": peers.fastify}
     for name in options.without:
         del servers[name]
+    if options.before:
+        servers["before"] = lambda url: peers.api(url, options.before)
     tokens = hs256_tokens()
     rounds = []
     with peers.database() as url:
@@ -93,6 +100,10 @@ TARGETS = {
     ("usual", "PATCH"): (3, None),
     ("fastify", "one task"): (0.33, None),
     ("fastify", "page of fifty"): (1.1, None),
+    ("before", "one task"): (0.97, None),
+    ("before", "page of fifty"): (0.97, None),
+    ("before", "POST"): (0.97, None),
+    ("before", "PATCH"): (0.97, None),
 }
 
 
@@ -342,8 +353,31 @@ def workers(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def resource(options: argparse.Namespace) -> dict[str, Any]:
+    """Requests per second for a table that is only declared (examples/test_runs.py), relative to tasks."""
+    tokens = hs256_tokens()
+    found: dict[str, list[float]] = {}
+    with peers.database() as url:
+        peers.fill(url, users=USERS, each=EACH)
+        with peers.api_with_test_runs(url, users=USERS, each=EACH) as (base, _):
+            for number in range(1, options.rounds + 1):
+                for kind in ("one task", "page of fifty", "POST", "PATCH"):
+                    figures = {}
+                    for path in ("/api/tasks", "/api/test-executions"):
+                        sent = requests(kind, tokens, path)
+                        peers.load(base, sent, seconds=2, connections=options.connections)
+                        figures[path] = peers.load(base, sent, seconds=options.seconds, connections=options.connections)
+                    tasks, executions = (each["per_second"] for each in figures.values())
+                    found.setdefault(kind, []).append(executions / tasks)
+                    print(
+                        f"round {number}  {kind:14}{executions:8.0f}/s  {executions / tasks:5.2f} times tasks",
+                        flush=True,
+                    )
+    return found
+
+
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    measure.__name__: measure for measure in (throughput, latency, growth, eddsa, memory, start, workers)
+    measure.__name__: measure for measure in (throughput, resource, latency, growth, eddsa, memory, start, workers)
 }
 
 
@@ -372,6 +406,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the measure `memory`")
     parser.add_argument("--without", action="append", default=[], choices=["usual", "fastify"])
+    parser.add_argument("--before", type=Path, help="another checkout of the API, which `throughput` measures too")
     options = parser.parse_args()
     unknown = set(options.measures) - MEASURES.keys()
     if unknown:
