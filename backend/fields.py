@@ -11,8 +11,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Union, get_args, get_origin
 from uuid import UUID
 
-from annotated_types import Ge, Le
 from pydantic import AfterValidator, AllowInfNan, AwareDatetime, BeforeValidator, Strict, StringConstraints
+from pydantic import Field as PydanticField
+from pydantic_core import core_schema
 from sqlalchemy import BigInteger, Boolean, Date, DateTime, Double, Enum, Integer, Numeric, String, Uuid
 from sqlalchemy import Text as TextType
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -35,6 +36,11 @@ def _iso_day(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
         return value
     raise ValueError("must be a date like 2030-01-31")
+
+
+def _whole(value: object) -> object:
+    # JSON has one kind of number, and to JSON Schema 1.0 is an integer.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def in_utc(value: datetime) -> datetime:
@@ -81,6 +87,8 @@ def _json_object(value: dict[str, Any]) -> dict[str, Any]:
 class MaxBytes(AfterValidator):
     """The size limit of a JSON object, in bytes of compact UTF-8: `Annotated[dict[str, Any], MaxBytes(10_240)]`."""
 
+    limit: int
+
     def __init__(self, limit: int) -> None:
         def check(value: dict[str, Any]) -> dict[str, Any]:
             _check_json(value)
@@ -89,6 +97,11 @@ class MaxBytes(AfterValidator):
             return value
 
         super().__init__(check)
+        object.__setattr__(self, "limit", limit)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        """Say the limit to clients, to whom JSON Schema cannot say it."""
+        return {"description": f"At most {self.limit} bytes of JSON."} | handler(schema)
 
 
 # PostgreSQL's text cannot hold NUL; a pattern, so that the API's schema says so too.
@@ -177,6 +190,37 @@ def _bits(type_: Type) -> int:
     return INT8 if any(abs(type_.limits.get(name, 0)) > INT4 for name in ("ge", "gt", "le", "lt")) else INT4
 
 
+class _Digits:
+    """What is taken for a decimal: text, which loses no digit on its way; in a body a number, too."""
+
+    def __init__(self, limits: Mapping[str, Any], *, in_body: bool) -> None:
+        whole, places = limits["max_digits"] - limits["decimal_places"], limits["decimal_places"]
+        fraction = rf"(\.\d{{1,{places}}})?" if places else ""
+        self.pattern = rf"^-?\d{{1,{max(whole, 1)}}}{fraction}$"
+        names = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+        bounds = {names[name]: float(value) for name, value in limits.items() if name in names}
+        number = {"type": "number", "exclusiveMinimum": -(10**whole), "exclusiveMaximum": 10**whole} | bounds
+        text = {"type": "string", "pattern": self.pattern}
+        self.schema = {"anyOf": [number, text]} if in_body else text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return self.schema
+
+    def _check(self, value: object) -> object:
+        if isinstance(value, str) and not re.fullmatch(self.pattern, value, re.ASCII):
+            raise ValueError("must be a number like 12.50, with no more digits than there is room for")
+        return value
+
+
+def decimal_of(limits: Mapping[str, Any], *, in_body: bool) -> Any:
+    """Return the type of a decimal in a body or a query, as exact as its column."""
+    digits = {name: limits[name] for name in ("max_digits", "decimal_places")}
+    return Annotated[Decimal, PydanticField(**digits), _Digits(limits, in_body=in_body)]
+
+
 def sql_type(type_: Type, enum_name: str) -> Any:
     """Return the column type that keeps it; raise DeclarationError, without the field's name, if a limit is missing."""
     limits = type_.limits
@@ -214,7 +258,8 @@ def in_body(annotation: Any, type_: Type) -> Any:
     if annotation is str and "pattern" in type_.limits:
         return annotation
     if annotation is int:  # with the column's own limits, where the field has none
-        lower = [Ge(-_bits(type_) - 1)] if type_.limits.keys().isdisjoint(("ge", "gt")) else []
-        upper = [Le(_bits(type_))] if type_.limits.keys().isdisjoint(("le", "lt")) else []
-        return Annotated[(int, Strict(), *lower, *upper)]
-    return IN_BODIES.get(annotation, annotation)
+        bounds = {name: value for name, value in type_.limits.items() if name in ("ge", "gt", "le", "lt")}
+        bounds |= {} if "ge" in bounds or "gt" in bounds else {"ge": -_bits(type_) - 1}
+        bounds |= {} if "le" in bounds or "lt" in bounds else {"le": _bits(type_)}
+        return Annotated[int, Strict(), PydanticField(**bounds), BeforeValidator(_whole)]
+    return decimal_of(type_.limits, in_body=True) if annotation is Decimal else IN_BODIES.get(annotation, annotation)

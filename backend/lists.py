@@ -45,7 +45,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from backend.database import quoted, sql
-from backend.fields import Day, Moment, Text, Type, in_utc
+from backend.fields import Day, Moment, Text, Type, decimal_of, in_utc
 from backend.problems import Problem
 from backend.settings import DeclarationError
 from backend.statements import KEPT, Statements, as_json
@@ -216,8 +216,7 @@ class Listing:
     def _range(self, name: str) -> dict[str, Any]:
         order, given = self._orders[name], RANGES[self.types[name].python]
         if self.types[name].python is Decimal:  # as exact as the field, so that rounding never decides
-            digits = {limit: self.types[name].limits[limit] for limit in ("max_digits", "decimal_places")}
-            given = Annotated[Decimal, Field(**digits)]
+            given = decimal_of(self.types[name].limits, in_body=False)
         known = [self.table.c[name].is_not(None)] if self.types[name].optional else []
         if self.types[name].python in (date, datetime):
             lower, upper, what = f"{_stem(name)}_after", f"{_stem(name)}_before", _stem(name).capitalize()

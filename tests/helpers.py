@@ -1,9 +1,13 @@
 """What several tests need: tasks, lists of them, problems, limits, and requests at the same time."""
 
+import os
+import shutil
+import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -121,3 +125,23 @@ def meanwhile(url: str, task: dict[str, Any], statement: str, send: Callable[[],
             return answer.result()
     finally:
         connection.close()
+
+
+def assert_schemathesis_finds_nothing(url: str, token: str, folder: Path, *more: str) -> None:
+    """Send the requests that an API's description makes up, good and bad; the folder keeps what is found."""
+    program = shutil.which("schemathesis")
+    assert program, "schemathesis is a development dependency"
+    arguments = ["--checks", "all", "--max-examples", "20", "--generation-deterministic", "--no-color", *more]
+    run = subprocess.run(
+        [program, "run", url, "-H", f"Authorization: Bearer {token}", *arguments],
+        cwd=folder,
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": "tests.openapi.hooks",
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert "Test cases:" in run.stdout

@@ -1,12 +1,14 @@
 """A valid body and a row of any declared resource, so that tests need not know which there are."""
 
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import httpx
+from pydantic import ValidationError
 
 from backend.resources import RESOURCES, Resource, belongs_to
 
@@ -44,3 +46,20 @@ def made(user: httpx.Client, resource: Resource[Any]) -> dict[str, Any]:
     assert answer.status_code == 201, answer.text
     row: dict[str, Any] = answer.json()
     return row
+
+
+def filters_of(resource: Resource[Any]) -> dict[str, Any]:
+    """Return a value for each filter of a resource; of one that may have several, a list of two where there are two."""
+    found: dict[str, Any] = {}
+    for name, field in resource.listing.filters.model_fields.items():
+        [item, *_] = get_args(field.annotation) or [field.annotation]
+        values = [list(item)[:2]] if isinstance(item, type) and issubclass(item, StrEnum) else SAMPLES.values()
+        for value in values:
+            value = value if isinstance(value, list) else [str(value)]
+            with suppress(ValidationError):
+                found[name] = value if field.default == [] else value[0]
+                resource.listing.filters.model_validate({name: found[name]})
+                break
+        else:
+            raise AssertionError(f"{resource.path}: no value for the filter {name}")
+    return found

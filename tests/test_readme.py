@@ -71,7 +71,7 @@ def test_each_command_of_the_tour_does_what_it_says(root: Path, newcomer: Callab
         '{"updated":2}',
         '{"name":"money","color":"#3366ff"}',
         '{"name":"bills","color":"#3366ff"}',
-        '{"tasks":0,"tags":0}',
+        '{"tasks":0,"tags":0',
         '"user_id":"alice"',
     ):
         assert expected in printed, expected
@@ -86,7 +86,7 @@ def test_each_command_of_the_guide_does_what_it_says(root: Path, newcomer: Calla
         '"code":"PRECONDITION_FAILED"',
         "FREQ=WEEKLY;BYDAY=MO;COUNT=2",
         '{"name":"garden","color":"#33aa55","tasks":1}',
-        '{"tasks":0,"tags":0}',
+        '{"tasks":0,"tags":0',
     ):
         assert expected.lower() in printed.lower(), expected
     assert printed.count('"code":') == 2

@@ -25,7 +25,7 @@ class Order(Owned, table=True):  # a reserved word of SQL, as the names of two f
     size: Size
     flag: bool
     number: int
-    big: int = Field(default=0, le=2**53)
+    big: int = Field(default=0, ge=-(2**53), le=2**53)
     ratio: float
     price: Decimal = Field(max_digits=8, decimal_places=2)
     day: date
@@ -38,7 +38,7 @@ class Order(Owned, table=True):  # a reserved word of SQL, as the names of two f
     size_or_null: Size | None = None
     flag_or_null: bool | None = None
     number_or_null: int | None = Field(default=None, ge=-5)
-    big_or_null: int | None = Field(default=None, le=2**53)
+    big_or_null: int | None = Field(default=None, ge=-(2**53), le=2**53)
     ratio_or_null: float | None = None
     price_or_null: Decimal | None = Field(default=None, max_digits=8, decimal_places=2)
     day_or_null: date | None = None
