@@ -8,6 +8,9 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
+from backend import tables  # noqa: F401  # declares what is exported
+from backend.export_import import EXPORTED
+
 DUE = "2030-01-31T09:00:00+01:00"
 
 schemathesis.openapi.format("rrule", st.sampled_from(["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=MO", "FREQ=MONTHLY;COUNT=3"]))
@@ -26,6 +29,10 @@ VALUES = {
     "date-time": DUE,
     "uuid": "0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b",
 }
+
+
+# What an export has of other tables than these two.
+OTHERS = {part.name for part in EXPORTED} - {"tasks", "tags"}
 
 
 def value_of(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
@@ -59,6 +66,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         return
     if isinstance(case.body, dict):
         case.body = kept(case.body)
+        if case.operation.path == "/api/import":  # rows of other tables may have parents, which are nobody's
+            case.body = {name: case.body[name] for name in case.body if name not in OTHERS}
     body = case.body if isinstance(case.body, dict) else {}
     for task in body.get("tasks", [body]):
         if task.get("recurrence_rule"):
