@@ -79,29 +79,24 @@ def json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _json_object(value: dict[str, Any]) -> dict[str, Any]:
-    _check_json(value)
-    return value
-
-
-class MaxBytes(AfterValidator):
+class MaxBytes:
     """The size limit of a JSON object, in bytes of compact UTF-8: `Annotated[dict[str, Any], MaxBytes(10_240)]`."""
 
-    limit: int
-
     def __init__(self, limit: int) -> None:
-        def check(value: dict[str, Any]) -> dict[str, Any]:
-            _check_json(value)
-            if len(json_text(value).encode()) > limit:
-                raise ValueError(f"must be at most {limit} bytes of JSON")
-            return value
+        self.limit = limit
 
-        super().__init__(check)
-        object.__setattr__(self, "limit", limit)
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        """Say the limit to clients, to whom JSON Schema cannot say it."""
+        # JSON Schema has no such limit.
         return {"description": f"At most {self.limit} bytes of JSON."} | handler(schema)
+
+    def _check(self, value: Any) -> Any:
+        _check_json(value)
+        if len(json_text(value).encode()) > self.limit:
+            raise ValueError(f"must be at most {self.limit} bytes of JSON")
+        return value
 
 
 # PostgreSQL's text cannot hold NUL; a pattern, so that the API's schema says so too.
@@ -154,7 +149,8 @@ def _parts(annotation: Any) -> Iterable[Any]:
         yield annotation
 
 
-LIMITS = ("max_length", "ge", "gt", "le", "lt", "max_digits", "decimal_places", "pattern")
+BOUNDS = ("ge", "gt", "le", "lt")
+LIMITS = (*BOUNDS, "max_length", "max_digits", "decimal_places", "pattern")
 PLAIN = (str, bool, int, float, Decimal, date, datetime, UUID)
 
 
@@ -187,7 +183,7 @@ def type_of(annotation: Any, metadata: Sequence[Any]) -> Type | None:
 
 def _bits(type_: Type) -> int:
     """Return the greatest integer of the column: of 32 bits, or of 64 where a limit asks for them."""
-    return INT8 if any(abs(type_.limits.get(name, 0)) > INT4 for name in ("ge", "gt", "le", "lt")) else INT4
+    return INT8 if any(abs(type_.limits.get(name, 0)) > INT4 for name in BOUNDS) else INT4
 
 
 class _Digits:
@@ -197,8 +193,8 @@ class _Digits:
         whole, places = limits["max_digits"] - limits["decimal_places"], limits["decimal_places"]
         fraction = rf"(\.\d{{1,{places}}})?" if places else ""
         self.pattern = rf"^-?\d{{1,{max(whole, 1)}}}{fraction}$"
-        names = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-        bounds = {names[name]: float(value) for name, value in limits.items() if name in names}
+        names = dict(zip(BOUNDS, ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"), strict=True))
+        bounds = {names[name]: float(value) for name, value in limits.items() if name in BOUNDS}
         number = {"type": "number", "exclusiveMinimum": -(10**whole), "exclusiveMaximum": 10**whole} | bounds
         text = {"type": "string", "pattern": self.pattern}
         self.schema = {"anyOf": [number, text]} if in_body else text
@@ -226,7 +222,7 @@ def sql_type(type_: Type, enum_name: str) -> Any:
     limits = type_.limits
     if issubclass(type_.python, StrEnum):
         return Enum(type_.python, name=enum_name, values_callable=lambda members: [member.value for member in members])
-    if any(abs(limits.get(name, 0)) > INT8 + 1 for name in ("ge", "gt", "le", "lt")):
+    if any(abs(limits.get(name, 0)) > INT8 + 1 for name in BOUNDS):
         raise DeclarationError("its limits are beyond 64 bits: lower them")
     needed = {str: ["max_length"], list: ["max_length"], dict: ["MaxBytes"], Decimal: ["max_digits", "decimal_places"]}
     for name in needed.get(type_.python, ()):
@@ -258,7 +254,7 @@ def in_body(annotation: Any, type_: Type) -> Any:
     if annotation is str and "pattern" in type_.limits:
         return annotation
     if annotation is int:  # with the column's own limits, where the field has none
-        bounds = {name: value for name, value in type_.limits.items() if name in ("ge", "gt", "le", "lt")}
+        bounds = {name: value for name, value in type_.limits.items() if name in BOUNDS}
         bounds |= {} if "ge" in bounds or "gt" in bounds else {"ge": -_bits(type_) - 1}
         bounds |= {} if "le" in bounds or "lt" in bounds else {"le": _bits(type_)}
         return Annotated[int, Strict(), PydanticField(**bounds), BeforeValidator(_whole)]

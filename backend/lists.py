@@ -45,7 +45,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from backend.database import quoted, sql
-from backend.fields import Day, Moment, Text, Type, decimal_of, in_utc
+from backend.fields import BOUNDS, Day, Moment, Text, Type, decimal_of, in_utc
 from backend.problems import Problem
 from backend.settings import DeclarationError
 from backend.statements import KEPT, Statements, as_json
@@ -179,7 +179,7 @@ class Listing:
                 last,
             )
         if looked_up and (type_.python is Decimal or (type_.python is int and type_.optional)):
-            bounds = [abs(value) for limit, value in type_.limits.items() if limit in ("ge", "gt", "le", "lt")]
+            bounds = [abs(value) for limit, value in type_.limits.items() if limit in BOUNDS]
             if max(bounds, default=0) > EXACT[0] or type_.limits.get("max_digits", 0) > EXACT[1]:
                 raise DeclarationError(f"no index can be made of {name}: limit it to 15 digits, or to 2**53 both ways")
             kind, expression, python = Double(), f"({expression})::double precision", float

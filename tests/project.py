@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import httpx
@@ -83,8 +84,10 @@ def installed(folder: Path) -> Path:
     npm = shutil.which("npm")
     if not npm:
         pytest.skip("Node is not installed")
-    if not (folder / "node_modules" / ".package-lock.json").exists():
-        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, capture_output=True)
+    with (folder / "package-lock.json").open() as lock:
+        flock(lock, LOCK_EX)  # tests of two files may run at once
+        if not (folder / "node_modules" / ".package-lock.json").exists():
+            subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, capture_output=True)
     return folder
 
 

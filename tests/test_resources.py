@@ -398,6 +398,16 @@ def test_nobody_has_more_rows_than_allowed_however_they_come(ann: httpx.Client, 
     post(ann, "orders", **body)
 
 
+def test_the_description_says_the_limits_of_each_type(own: Own) -> None:
+    body = httpx.get(f"{own.url}/openapi.json").json()["components"]["schemas"]["OrderCreate"]["properties"]
+    assert body["data"]["description"] == "At most 100 bytes of JSON."
+    assert (body["number"]["minimum"], body["number"]["maximum"]) == (-(2**31), 2**31 - 1)
+    number, text = body["price"]["anyOf"]
+    assert (number["exclusiveMinimum"], number["exclusiveMaximum"]) == (-(10**6), 10**6)
+    assert re.fullmatch(text["pattern"], "-999999.99")
+    assert not re.fullmatch(text["pattern"], "1.234")
+
+
 def test_schemathesis_finds_nothing(own: Own, tmp_path: Path) -> None:
     """Not of children: what it makes up for the id of a parent is nobody's."""
     token = own.copy.run("main.py", "token", "--user", f"schemathesis-{uuid4()}").stdout.strip()
