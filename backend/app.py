@@ -10,7 +10,21 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from backend import crud, export_import, health, logs, me, metrics, middleware, migrations, openapi, problems, tables
+from backend import (
+    changes,
+    crud,
+    export_import,
+    health,
+    logs,
+    me,
+    metrics,
+    middleware,
+    migrations,
+    openapi,
+    problems,
+    tables,
+    undo,
+)
 from backend.auth import Verifier
 from backend.database import Database
 from backend.embedded import database_url
@@ -30,7 +44,8 @@ def routes() -> list[BaseRoute]:
     """Return every route: of the resources, of the modules that declare them, and the rest. Raises DeclarationError."""
     check_owners()
     modules = [module for module in tables.MODULES if hasattr(module, "router")]
-    routers = [*map(crud.router, RESOURCES), *(module.router for module in modules), export_import.router()]
+    routers = [*map(crud.router, RESOURCES), *map(changes.history_router, RESOURCES), changes.router, undo.router]
+    routers += [*(module.router for module in modules), export_import.router()]
     routers += [module.router for module in (me, health, metrics)]
     every = [route for router in routers for route in routes_of(router)]
     known: dict[tuple[str, str], str] = {}
@@ -73,7 +88,12 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with prepared(settings) as url:
-            database = Database(url, pool_size=settings.db_pool_size, wait_seconds=settings.db_wait_seconds)
+            database = Database(
+                url,
+                pool_size=settings.db_pool_size,
+                wait_seconds=settings.db_wait_seconds,
+                keeps_history=settings.history_days > 0,
+            )
             app.state.database = database
             keepers = [asyncio.create_task(metrics.keep_reading(app))]
             if verifier.key_set:
@@ -109,6 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
         allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
         expose_headers=[
             "API-Version",
+            "Change",
             "ETag",
             "Idempotency-Replayed",
             "Link",

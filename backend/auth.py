@@ -15,6 +15,7 @@ from fastapi.security.base import SecurityBase
 from jose import jws
 from jose.exceptions import JOSEError
 
+from backend.database import AUTHOR, Author
 from backend.fields import MAX_USER_ID_LENGTH
 from backend.keys import JWKS_ALGORITHMS, KeySet, VerificationKey, shared_secret
 from backend.limits import Limits
@@ -56,13 +57,17 @@ class UnknownKeyError(TokenError):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The claims of a verified token: `user_id` owns the rows, `expires_at` is in seconds since 1970."""
+    """The claims of a verified token: `user_id` owns the rows, `expires_at` is in seconds since 1970.
+
+    `acted_by` is who acts for the user: `act.sub` (RFC 8693, section 4.1), or Better Auth's `impersonatedBy`.
+    """
 
     user_id: str
     expires_at: float
     email: str | None
     name: str | None
     role: str | None
+    acted_by: str | None
 
 
 class VerifiedTokens:
@@ -168,15 +173,29 @@ def _user_id(claims: dict[str, Any]) -> str:
         raise TokenError("subject_missing", "The token has no sub claim, so it is not an access token.")
     if any(subject != subjects[0] for subject in subjects):
         raise TokenError("subject_ambiguous", "The sub and user_id claims name different users.")
-    subject = subjects[0]
-    if (
-        not isinstance(subject, str)
-        or not 1 <= len(subject) <= MAX_USER_ID_LENGTH
-        or subject != subject.strip()
-        or re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", subject)
-    ):
+    if not _is_id(subjects[0]):
         raise TokenError("subject", "The sub claim is not 1 to 255 characters without control characters.")
-    return subject
+    return str(subjects[0])
+
+
+def _is_id(value: object) -> bool:
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= MAX_USER_ID_LENGTH
+        and value == value.strip()
+        and not re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", value)
+    )
+
+
+def _acted_by(claims: dict[str, Any]) -> str | None:
+    """Return who acts for the user. A token that says it in a way that cannot be logged is refused."""
+    act = claims.get("act")
+    actor = act.get("sub") if isinstance(act, dict) else act
+    if actor is None:
+        actor = claims.get("impersonatedBy")
+    if actor is not None and not _is_id(actor):
+        raise TokenError("actor", "The act or impersonatedBy claim does not name who acts for the user.")
+    return actor and str(actor)
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:
@@ -242,10 +261,10 @@ def verify(token: str, verifier: Verifier) -> Claims:
         raise TokenError("audience", f"The aud claim is {audience!r}, and must be {verifier.audience!r}.")
     if claims.get("type", "access") != "access":
         raise TokenError("type", "The type claim says that it is not an access token.")
-    user_id = _user_id(claims)
+    user_id, acted_by = _user_id(claims), _acted_by(claims)
     if expires_at + LEEWAY_SECONDS <= now:
         raise TokenExpiredError("expired", f"The token expired {math.ceil(now - expires_at)} s ago.")
-    return Claims(user_id, expires_at, _text(claims, "email"), _text(claims, "name"), _text(claims, "role"))
+    return Claims(user_id, expires_at, _text(claims, "email"), _text(claims, "name"), _text(claims, "role"), acted_by)
 
 
 async def authenticate(token: str, verifier: Verifier) -> Claims:
@@ -304,6 +323,7 @@ async def current_user(request: Request) -> Claims:
         ) from None
     request.state.user_id = claims.user_id
     request.state.claims = claims
+    AUTHOR.set(Author(request.state.request_id, claims.acted_by, request.state.headers))
     await limits.count_request(request, claims.user_id)
     return claims
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from backend.database import sql
+from backend.changelog import CREATED, entry, logged, whole
 from backend.fields import in_utc
 from backend.recurrence import next_occurrence
 from backend.statements import KEPT, Statements, as_json, count
@@ -125,7 +125,8 @@ class TaskStatements(Statements):
         condition = and_(self.own, self.table.c.id == seen.c.id, self.table.c.version == seen.c.version)
         changed = self._changed(fields, condition)
         shown = self.shown_of(changed)
-        return sql(select(as_json(shown), shown.c.version).add_cte(self._made_next(changed, seen)))
+        query = select(as_json(shown), shown.c.version)
+        return logged(query, *self._completion(self.before(condition), changed, seen), done=self._as_it_is())
 
     def _complete_all_unless_recurring(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str:
         """Complete all, or none if one recurs (see complete_all). The answer: how many; SEEN of each that recurs."""
@@ -134,7 +135,8 @@ class TaskStatements(Statements):
         recurring = select(*(matching.c[name] for name in SEEN)).where(matching.c.comes_again).cte("recurring")
         changed = self._changed(fields, and_(condition, not_(exists(select(recurring.c.id)))))
         one = select(literal_column("1")).subquery()
-        return sql(select(count(changed), *recurring.c).select_from(one.outerjoin(recurring, true())))
+        query = select(count(changed), *recurring.c).select_from(one.outerjoin(recurring, true()))
+        return logged(query, self.updated(matching, changed))
 
     def _complete_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str:
         """Complete all, and make the next occurrences of those seen. The answer: how many; 0 if one changed since."""
@@ -143,7 +145,8 @@ class TaskStatements(Statements):
         unseen = select(matching.c.id).where(matching.c.comes_again, not_(exists(select(seen.c.id).where(same))))
         gone = select(seen.c.id).where(not_(exists(select(matching.c.id).where(same))))
         changed = self._changed(fields, and_(condition, not_(exists(unseen)), not_(exists(gone))))
-        return sql(select(func.count()).select_from(changed).add_cte(self._made_next(changed, seen)))
+        query = select(func.count()).select_from(changed)
+        return logged(query, *self._completion(matching, changed, seen))
 
     def _changed(self, fields: frozenset[str], condition: ColumnElement[bool]) -> Any:
         write = update(self.table).where(condition).values(self.values(fields))
@@ -151,8 +154,12 @@ class TaskStatements(Statements):
 
     def _locked(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Any:
         comes_again = self._comes_again(fields).label("comes_again")
-        query = select(*self._seen_columns, comes_again).where(condition).order_by(self.table.c.id)
+        query = select(*self._seen_columns, whole(self.table), comes_again).where(condition).order_by(self.table.c.id)
         return query.with_for_update(of=self.table).cte("matching")
+
+    def _completion(self, before: Any, changed: Any, seen: Any) -> list[Any]:
+        """Return what is logged of a completion: the tasks themselves, and the occurrences that it makes."""
+        return [self.updated(before, changed), entry(self.name, self._made_next(changed, seen).c.id, CREATED)]
 
     def _seen(self) -> Any:
         """Return what `next_ones` found out, as a table."""
@@ -181,6 +188,5 @@ class TaskStatements(Statements):
         rows = values.select_from(changed.join(coming, changed.c.id == coming.c.id)).where(
             coming.c.next_id.is_not(None)
         )
-        return (
-            upsert(self.table).from_select(columns, rows, include_defaults=False).on_conflict_do_nothing().cte("made")
-        )
+        write = upsert(self.table).from_select(columns, rows, include_defaults=False).on_conflict_do_nothing()
+        return write.returning(self.table.c.id).cte("made")

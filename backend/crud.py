@@ -1,6 +1,5 @@
 """The routes of a resource: each is HTTP, one statement, and an answer that PostgreSQL has written as JSON."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid5
@@ -14,7 +13,7 @@ from backend.auth import CurrentUser
 from backend.database import Db
 from backend.problems import BODY_PROBLEMS, Problem, responses
 from backend.resources import Resource
-from backend.routing import UserRoute
+from backend.routing import UserRoute, typed
 
 # For UUIDv5. Never change this: retries would create duplicates.
 IDEMPOTENCY_NAMESPACE = UUID("7e0cf24b-3c4e-5d2a-9a39-54f1a1fd2bb5")
@@ -32,7 +31,7 @@ class Deleted(BaseModel):
     deleted: int
 
 
-def _headers(noun: str, *names: str) -> dict[str, Any]:
+def described(noun: str, *names: str) -> dict[str, Any]:
     """Return what OpenAPI is told of the headers of an answer."""
     described: dict[str, dict[str, Any]] = {
         "ETag": {
@@ -55,12 +54,6 @@ def _headers(noun: str, *names: str) -> dict[str, Any]:
 
 def _answer(row_json: str, version: int, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(row_json, status, {"ETag": f'"{version}"', **(headers or {})}, "application/json")
-
-
-def _typed(function: Callable[..., Any], **types: Any) -> Callable[..., Any]:
-    """Return a function that declares these types of its parameters to FastAPI."""
-    function.__annotations__ |= types
-    return function
 
 
 def router(resource: Resource[Any]) -> APIRouter:
@@ -99,7 +92,9 @@ def router(resource: Resource[Any]) -> APIRouter:
     async def create(body: Any, request: Request, user: CurrentUser, db: Db) -> Response:
         key = preconditions.idempotency_key(request)
         new_id = uuid5(IDEMPOTENCY_NAMESPACE, f"{user.user_id}\0{key}") if key else uuid7()
-        rows = await db.run(statements.create, user.user_id, repeatable=True, id=new_id, **resource.values(body))
+        rows = await db.run(statements.create, user.user_id, id=new_id, **resource.values(body))
+        if not rows and resource.max_per_user is None:
+            raise resource.not_found()  # made, before its connection was lost, and deleted before the second try
         if not rows:
             raise Problem("LIMIT_REACHED", f"You have {resource.max_per_user} {plural}, and may have no more.")
         row_json, version, inserted, same = rows[0]
@@ -108,8 +103,7 @@ def router(resource: Resource[Any]) -> APIRouter:
                 "IDEMPOTENCY_KEY_REUSED", f"This Idempotency-Key made another {noun}. Take a new key for a new {noun}."
             )
         headers = {"Location": f"{request.state.prefix}{below}/{new_id}"}
-        replayed = not inserted and not rows.repeated
-        return _answer(row_json, version, 201, headers | ({"Idempotency-Replayed": "true"} if replayed else {}))
+        return _answer(row_json, version, 201, headers | ({} if inserted else {"Idempotency-Replayed": "true"}))
 
     async def read(id: UUID, request: Request, user: CurrentUser, db: Db) -> Response:
         known = preconditions.known(request)
@@ -130,11 +124,7 @@ def router(resource: Resource[Any]) -> APIRouter:
 
     async def delete(id: UUID, request: Request, user: CurrentUser, db: Db) -> None:
         versions = preconditions.matching(request)
-        rows = await resource.delete(
-            db, statements.delete, user.user_id, repeatable=versions is None, id=id, _versions=versions
-        )
-        if rows.repeated and not rows:
-            return  # the first try did it, or it was not there: it is gone
+        rows = await resource.delete(db, statements.delete, user.user_id, id=id, _versions=versions)
         if not rows or (versions is None and not rows[0][0]):
             raise resource.not_found()
         if not rows[0][0]:
@@ -156,7 +146,7 @@ def router(resource: Resource[Any]) -> APIRouter:
         "response_model": resource.model,
         "openapi_extra": preconditions.if_match(noun),
         "responses": {
-            200: _headers(noun, "ETag"),
+            200: described(noun, "ETag"),
             **responses(not_found, "PRECONDITION_FAILED", "INVALID_HEADER", *BODY_PROBLEMS),
         },
     }
@@ -166,8 +156,8 @@ def router(resource: Resource[Any]) -> APIRouter:
         description=f"Your {plural}, the newest first. `Link` leads to the next page, which stays right while {plural} "
         "come and go.",
         response_model=list[model],
-        responses={200: _headers(noun, "Link"), **responses("VALIDATION_ERROR", "INVALID_CURSOR")},
-    )(_typed(list_rows, query=Annotated[(listing.query, Query())]))
+        responses={200: described(noun, "Link"), **responses("VALIDATION_ERROR", "INVALID_CURSOR")},
+    )(typed(list_rows, query=Annotated[(listing.query, Query())]))
     routes.post(
         "",
         name=f"create_{one}",
@@ -177,10 +167,10 @@ def router(resource: Resource[Any]) -> APIRouter:
         response_model=resource.model,
         openapi_extra=preconditions.idempotency_key_for(noun),
         responses={
-            201: _headers(noun, "Location", "ETag", "Idempotency-Replayed"),
+            201: described(noun, "Location", "ETag", "Idempotency-Replayed"),
             **responses(*BODY_PROBLEMS, "INVALID_HEADER", "IDEMPOTENCY_KEY_REUSED", *limited),
         },
-    )(_typed(create, body=resource.create_body))
+    )(typed(create, body=resource.create_body))
     routes.get(
         "/{id}",
         name=f"read_{one}",
@@ -188,24 +178,24 @@ def router(resource: Resource[Any]) -> APIRouter:
         response_model=resource.model,
         openapi_extra=preconditions.if_none_match(noun),
         responses={
-            200: _headers(noun, "ETag"),
+            200: described(noun, "ETag"),
             304: {"description": "You have this version already (`If-None-Match`)."},
             **responses(not_found, "VALIDATION_ERROR", "INVALID_HEADER"),
         },
-    )(_typed(read, id=row_id))
+    )(typed(read, id=row_id))
     routes.put(
         "/{id}",
         name=f"replace_{one}",
         description=f"Replace {a_noun}: what the body leaves out gets its default.",
         **changed,
-    )(_typed(replace, id=row_id, body=resource.create_body))
+    )(typed(replace, id=row_id, body=resource.create_body))
     routes.patch(
         "/{id}",
         name=f"update_{one}",
         description="Change what the body names; what it leaves out stays, and `null` clears what may be null."
         + resource.on_update,
         **changed,
-    )(_typed(change, id=row_id, body=resource.update_body))
+    )(typed(change, id=row_id, body=resource.update_body))
     routes.delete(
         "/{id}",
         name=f"delete_{one}",
@@ -213,17 +203,17 @@ def router(resource: Resource[Any]) -> APIRouter:
         status_code=204,
         openapi_extra=preconditions.if_match(noun),
         responses=responses(not_found, "VALIDATION_ERROR", "PRECONDITION_FAILED", "INVALID_HEADER", *kept),
-    )(_typed(delete, id=row_id))
+    )(typed(delete, id=row_id))
     routes.patch(
         "",
         name=f"update_{many}",
         description=f"Change all {plural} that the filters name, as `PATCH` of one does{resource.on_update_all}.",
         responses=responses(*BODY_PROBLEMS),
-    )(_typed(update_many, query=Annotated[(listing.filters, Query())], body=resource.update_body))
+    )(typed(update_many, query=Annotated[(listing.filters, Query())], body=resource.update_body))
     routes.delete(
         "",
         name=f"delete_{many}",
         description=f"Delete all {plural} that the filters name, for good.",
         responses=responses("VALIDATION_ERROR", *kept),
-    )(_typed(delete_many, query=Annotated[(listing.filters, Query())]))
+    )(typed(delete_many, query=Annotated[(listing.filters, Query())]))
     return routes

@@ -2,6 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from secrets import randbits
 from typing import Annotated, Any
 
 import psycopg2
@@ -26,6 +30,19 @@ PREFIX = (
 # Citus hands settings on to its shards only so, and only where each is a message of its own (docs/operations.md).
 CITUS = "SELECT 1 FROM pg_extension WHERE extname = 'citus'"
 PROPAGATE = "SET LOCAL citus.propagate_set_commands = 'local'"
+# Goes before each write that is logged: a user's writes are done one after the other. So what a statement sees is what
+# it changes, and changes are numbered in the order in which they are committed (docs/decisions/0016).
+IN_TURN = "SELECT pg_advisory_xact_lock(hashtextextended(%(user_id)s, 0)); "
+# Goes before the second try of such a write: it fails, as the logarithm of 0, if the first one was done after all. The
+# first one is among the user's last: nobody waits for a thousand others.
+ONCE = (
+    "SELECT ln((count(*) = 0)::int) FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s AND seq > "
+    "(SELECT seq FROM change WHERE user_id = %(user_id)s ORDER BY seq DESC LIMIT 1) - 1000; "
+)
+WAS_DONE = "2201E"
+SEQ_OF_ATTEMPT = (
+    "SELECT seq FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s ORDER BY seq DESC LIMIT 1"
+)
 MAX_WAITING = 1000
 RETRY_CONNECT_SECONDS = 0.2
 
@@ -70,6 +87,9 @@ def quoted(name: str) -> str:
     return str(DIALECT.identifier_preparer.quote(name))
 
 
+Rows = list[tuple[Any, ...]]
+
+
 class LostConnectionError(Exception):
     """A connection that ended under a statement, of which nobody knows whether it was done."""
 
@@ -78,20 +98,44 @@ class LostConnectionError(Exception):
         self.error = error
 
 
-class Rows(list[tuple[Any, ...]]):
-    """The rows of a statement; `repeated` if it was run a second time, after a first that may have been done."""
+class WasDoneError(Exception):
+    """The second try of a write found that the first had been done."""
 
-    def __init__(self, rows: list[tuple[Any, ...]], *, repeated: bool = False) -> None:
-        super().__init__(rows)
-        self.repeated = repeated
+
+class Logged(str):
+    """A write that logs what it changes (changelog.py). The last column of its rows is the seq of it, or null.
+
+    `done` is the query for what its repeat answers where the first try was done; None if it is not to be repeated.
+    """
+
+    done: str | None
+
+    def __new__(cls, text: str, done: str | None) -> "Logged":
+        made = super().__new__(cls, text)
+        made.done = done
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """What the log says of a request beside its changes, and the headers of its answer."""
+
+    request_id: str | None = None
+    acted_by: str | None = None
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+AUTHOR: ContextVar[Author] = ContextVar("author")
 
 
 class Database:
     """A pool of at most `pool_size` connections, the one used last first; it belongs to one event loop."""
 
-    def __init__(self, url: str, *, pool_size: int, wait_seconds: float) -> None:
+    def __init__(self, url: str, *, pool_size: int, wait_seconds: float, keeps_history: bool = True) -> None:
         self._url = url
         self._wait_seconds = wait_seconds
+        self._keeps_history = keeps_history
+        self.on_change: Callable[[str, int], None] = lambda _user_id, _seq: None
         self._free = asyncio.Semaphore(pool_size)
         self._idle: list[Connection] = []
         self.pool_size = pool_size
@@ -100,33 +144,52 @@ class Database:
         self._connecting = asyncio.Lock()
         self._waiting = 0
 
-    async def run(self, text: str, user_id: str | None = None, /, *, repeatable: bool = False, **values: Any) -> "Rows":
+    async def run(self, text: str, user_id: str | None = None, /, *, repeatable: bool = False, **values: Any) -> Rows:
         """Run one statement as one user, in one message, and return its rows.
 
         A repeatable one is run again, once, on a fresh connection, if its connection was lost before it answered: then
-        nobody knows whether it was done. Without a user it runs as the connection's own role: that is for checks,
-        never for a user's data. Raises Problem: DATABASE_UNAVAILABLE, OVERLOADED, INTERNAL_ERROR, or what a
-        constraint means.
+        nobody knows whether it was done. A write that is logged is never done twice; the header `Change` of the answer
+        says under which seq. Without a user it runs as the connection's own role: that is for checks, never for a
+        user's data. Raises Problem: DATABASE_UNAVAILABLE, OVERLOADED, INTERNAL_ERROR, or what a constraint means.
         """
         if user_id is not None:
             values["user_id"] = user_id
+        if not isinstance(text, Logged):
+            return await self._run(text, text if repeatable else None, user_id, values)
+        author = AUTHOR.get(None) or Author()
+        values |= {"_attempt": randbits(63), "_request_id": author.request_id, "_acted_by": author.acted_by}
+        values = {"_history": self._keeps_history, "_undoes": None} | values
+        try:
+            again = None if text.done is None else IN_TURN + ONCE + text
+            rows = await self._run(IN_TURN + text, again, user_id, values)
+            seq = rows[0][-1] if rows else None
+            rows = [row[:-1] for row in rows]
+        except WasDoneError:
+            assert text.done is not None
+            rows = await self._run(text.done, text.done, user_id, values)
+            [(seq,)] = await self._run(SEQ_OF_ATTEMPT, SEQ_OF_ATTEMPT, user_id, values)
+        if seq is not None:
+            author.headers.append((b"change", str(seq).encode()))
+            self.on_change(values["user_id"], seq)
+        return rows
+
+    async def _run(self, text: str, again: str | None, user_id: str | None, values: dict[str, Any]) -> Rows:
+        """Run a statement, and if its connection is lost, run `again` once."""
         ends = asyncio.get_running_loop().time() + self._wait_seconds
         try:
-            return Rows(await self._run_on(await self._take(ends), text, user_id, values))
+            return await self._run_on(await self._take(ends), text, user_id, values)
         except LostConnectionError as lost:
-            if not repeatable:
+            if again is None:
                 raise _problem(lost.error) from None
             log.warning("database_connection_lost", sqlstate=lost.error.pgcode, effect="the statement is run again")
             RETRIES.inc()
         self._drop_idle()  # what one of them met, the others have most likely met too
         try:
-            return Rows(await self._run_on(await self._take(ends), text, user_id, values), repeated=True)
+            return await self._run_on(await self._take(ends), again, user_id, values)
         except LostConnectionError as lost:
             raise _problem(lost.error) from None
 
-    async def _run_on(
-        self, connection: Connection, text: str, user_id: str | None, values: dict[str, Any]
-    ) -> list[tuple[Any, ...]]:
+    async def _run_on(self, connection: Connection, text: str, user_id: str | None, values: dict[str, Any]) -> Rows:
         self.in_use += 1
         started = time.perf_counter()
         try:
@@ -141,6 +204,8 @@ class Database:
         except psycopg2.Error as error:
             if not connection.usable:
                 raise LostConnectionError(error) from None
+            if error.pgcode == WAS_DONE:
+                raise WasDoneError from None
             raise _problem(error) from None
         finally:
             STATEMENTS.observe(time.perf_counter() - started)
@@ -148,7 +213,7 @@ class Database:
             self._give_back(connection)
 
     @staticmethod
-    async def _run_in_messages(connection: Connection, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def _run_in_messages(connection: Connection, text: str, values: dict[str, Any]) -> Rows:
         """Run a statement in a transaction of several messages, each setting in one of its own, as Citus needs it."""
         role, *settings = PREFIX.rstrip("; ").split("; ")
         try:

@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backend.auth import CurrentUser
+from backend.changelog import CREATED, entry, logged
 from backend.database import Database, Db, Rows, quoted, sql
 from backend.fields import Moment, in_utc
 from backend.problems import BODY_PROBLEMS, Problem, responses
@@ -85,6 +86,11 @@ class Exported:
     only: ColumnElement[bool] | None = None
     limited: Statements | None = None  # where a user may have only so many rows
 
+    @property
+    def resource(self) -> str:
+        """Its name in the change log, and in paths."""
+        return self.name.replace("_", "-")
+
     def page(self, after: bool) -> str:
         """Return the statement for a page: for each row its JSON and its key as text."""
         conditions = [self.table.c.user_id == bindparam("user_id"), *([] if self.only is None else [self.only])]
@@ -105,7 +111,7 @@ class Exported:
         values = select(bindparam("user_id"), *given.c).where(*conditions)
         names = ["user_id", *(column.name for column in given.c)]
         write = upsert(self.table).from_select(names, values, include_defaults=False)
-        return write.on_conflict_do_nothing().returning(self.table.c.user_id).cte(f"made_{self.name}")
+        return write.on_conflict_do_nothing().returning(self.key.label("key")).cte(f"made_{self.name}")
 
     def room(self, limited: Statements) -> ColumnElement[bool]:
         """Return whether a user's rows and the new ones of the document are as many as the user may have."""
@@ -137,8 +143,9 @@ def document() -> type[BaseModel]:
 def _import_statement() -> str:
     limited = [(part, part.limited) for part in EXPORTED if part.limited and part.limited.max_per_user is not None]
     room = [part.room(statements) for part, statements in limited]
-    counts = [count(part.inserted(room)) for part in EXPORTED]
-    return "".join(statements.in_turn() for _, statements in limited) + sql(select(and_(true(), *room), *counts))
+    made = {part.resource: part.inserted(room) for part in EXPORTED}
+    entries = [entry(name, new.c.key, CREATED) for name, new in made.items()]
+    return logged(select(and_(true(), *room), *map(count, made.values())), *entries)
 
 
 async def _export(db: Database, user_id: str, pages: dict[str, tuple[str, str]], first: Rows) -> AsyncIterator[str]:
@@ -152,7 +159,7 @@ async def _export(db: Database, user_id: str, pages: dict[str, tuple[str, str]],
             yield separator + ",\n".join(row[0] for row in page)
             separator = ",\n"
             more = len(page) == PAGE
-            page = await db.run(later, user_id, repeatable=True, _after=page[-1][1]) if more else Rows([])
+            page = await db.run(later, user_id, repeatable=True, _after=page[-1][1]) if more else []
         yield "]"
     yield "}"
 

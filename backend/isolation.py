@@ -9,6 +9,7 @@ OWNER = "user_id = nullif(current_setting('app.user_id', true), '')"
 # The policy as PostgreSQL prints it back.
 POLICY = "((user_id)::text = NULLIF(current_setting('app.user_id'::text, true), ''::text))"
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
+ADDED_TO = "SELECT, INSERT"  # a table that nobody changes or deletes from by the API: {"info": {"rights": ADDED_TO}}
 CREATE_POLICY = f"CREATE POLICY own_rows ON {{table}} USING ({OWNER}) WITH CHECK ({OWNER})"
 
 
@@ -29,9 +30,14 @@ CHECK_ROLE = """
 SELECT
     EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api') AS role,
     EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api' AND pg_has_role(current_user, oid, 'MEMBER')) AS member,
-    NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api' AND (rolsuper OR rolbypassrls)) AS bound
+    NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api' AND (rolsuper OR rolbypassrls)) AS bound,
+    EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_keeper' AND pg_has_role(current_user, oid, 'MEMBER')) AS keeper
 """
 CHECK_TABLES = """
+WITH binding AS (
+    SELECT * FROM pg_policy
+    WHERE EXISTS (SELECT FROM unnest(polroles) AS r WHERE r = 0 OR pg_has_role('task_api', r, 'MEMBER'))
+)
 SELECT
     t.oid::regclass::text, t.relkind IN ('r', 'p'), t.relrowsecurity, t.relforcerowsecurity,
     (
@@ -39,9 +45,9 @@ SELECT
             AND bool_and(polcmd = '*' AND polpermissive AND polroles = '{0}')
             AND bool_and(pg_get_expr(polqual, polrelid) = %(policy)s)
             AND bool_and(pg_get_expr(polwithcheck, polrelid) = %(policy)s)
-        FROM pg_policy WHERE polrelid = t.oid
+        FROM binding WHERE polrelid = t.oid
     ),
-    ARRAY(SELECT quote_ident(polname) FROM pg_policy WHERE polrelid = t.oid ORDER BY 1),
+    ARRAY(SELECT quote_ident(polname) FROM binding WHERE polrelid = t.oid ORDER BY 1),
     (SELECT quote_ident(conname) FROM pg_constraint WHERE conrelid = t.oid AND contype = 'p'),
     (
         SELECT array_agg(quote_ident(attname) ORDER BY array_position(indkey::smallint[], attnum))
@@ -50,7 +56,9 @@ SELECT
     ),
     EXISTS (SELECT FROM pg_attribute WHERE attrelid = t.oid AND attname = 'user_id' AND NOT attisdropped),
     has_table_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE, DELETE'),
-    has_table_privilege(r.oid, t.oid, 'TRUNCATE, REFERENCES, TRIGGER')
+    has_table_privilege(r.oid, t.oid, 'TRUNCATE, REFERENCES, TRIGGER'),
+    has_table_privilege(r.oid, t.oid, 'UPDATE, DELETE') OR has_any_column_privilege(r.oid, t.oid, 'UPDATE'),
+    t.oid = ANY (ARRAY(SELECT to_regclass(name) FROM unnest(%(added_to)s::text[]) AS name))
 FROM pg_roles r, pg_class t
 WHERE r.rolname = 'task_api' AND t.relkind IN ('r', 'p', 'f', 'm', 'v')
     AND t.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
@@ -68,15 +76,31 @@ FAULTS_OF_ROLE = (
     "uv run alembic downgrade 0002)",
     f"The database user may not take on the role {ROLE}. Run, as its creator: GRANT {ROLE} TO the user",
     f"The role {ROLE} can step over row-level security. Run: ALTER ROLE {ROLE} NOSUPERUSER NOBYPASSRLS",
+    "The database user may not take on the role task_keeper, which shortens the change log. Run, as its creator (after "
+    "CREATE ROLE task_keeper, if it is missing): GRANT task_keeper TO the user",
 )
 
 
 def _fault(table: str, row: tuple[Any, ...], declared_key: list[str] | None) -> str | None:
     """Return what is wrong with one table, and the statement that mends it."""
-    is_table, enabled, forced, right_policy, policies, key_name, key, has_owner, usable, too_much = row
+    (
+        is_table,
+        enabled,
+        forced,
+        right_policy,
+        policies,
+        key_name,
+        key,
+        has_owner,
+        usable,
+        too_much,
+        rewritable,
+        is_log,
+    ) = row
     drop_policies = "".join(f"DROP POLICY {policy} ON {table}; " for policy in policies)
     drop_key = f"DROP CONSTRAINT {key_name}, " if key else ""
     new_key = ", ".join(["user_id", *(column for column in key or declared_key or ["id"] if column != "user_id")])
+    rights = ADDED_TO if is_log else RIGHTS
     checks = (
         (is_table and has_owner, "has no owner to keep users apart by", f"REVOKE ALL ON {table} FROM {ROLE}, PUBLIC"),
         (enabled, "has no row-level security", f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"),
@@ -92,7 +116,12 @@ def _fault(table: str, row: tuple[Any, ...], declared_key: list[str] | None) -> 
             f"gives {ROLE} rights that no policy limits",
             f"REVOKE TRUNCATE, REFERENCES, TRIGGER ON {table} FROM {ROLE}, PUBLIC",
         ),
-        (usable or declared_key is None, f"is closed to {ROLE}", f"GRANT {RIGHTS} ON {table} TO {ROLE}"),
+        (
+            not (is_log and rewritable),
+            f"can be rewritten by {ROLE}, which may only add to it",
+            f"REVOKE UPDATE, DELETE ON {table} FROM {ROLE}, PUBLIC",
+        ),
+        (usable or declared_key is None, f"is closed to {ROLE}", f"GRANT {rights} ON {table} TO {ROLE}"),
     )
     return next((f"The table {table} {what}. Run: {mend}" for holds, what, mend in checks if not holds), None)
 
@@ -106,7 +135,8 @@ async def faults(db: Database) -> list[str]:
     from backend.tables import METADATA  # here: a revision imports this module, and needs no tables
 
     keys = {quoted(name): [quoted(c.name) for c in table.primary_key] for name, table in METADATA.tables.items()}
-    rows = await db.run(CHECK_TABLES, repeatable=True, policy=POLICY, declared=list(keys))
+    added_to = [quoted(name) for name, table in METADATA.tables.items() if table.info.get("rights") == ADDED_TO]
+    rows = await db.run(CHECK_TABLES, repeatable=True, policy=POLICY, declared=list(keys), added_to=added_to)
     missing = keys.keys() - {row[0] for row in rows}
     unmade = [f'There is no table {name}. Run: uv run main.py migration "add {name}"' for name in sorted(missing)]
     return unmade + [fault for table, *row in rows if (fault := _fault(table, tuple(row), keys.get(table)))]

@@ -26,10 +26,15 @@ def _say_defaults_in_words(body: dict[str, Any]) -> None:
             field["description"] = f"{field.get('description', '')} Default: `{default}`.".lstrip()
 
 
-# The headers that the middleware, the limits and the errors set: by the statuses of a user's route that have them.
+# The headers that more than one module sets: by the statuses of a user's route that have them.
 HEADERS = {
     "X-Request-ID": (None, "Finds the request in the log.", "0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b"),
     "API-Version": (None, "The version of this description.", "1"),
+    "Change": (
+        ("200", "201", "204"),
+        "The `seq` of what was changed, for `GET /api/changes` and to undo it; absent if nothing was.",
+        "812",
+    ),
     "RateLimit-Policy": (
         None,
         "The limit that counted the request: its quota in a window of seconds.",
@@ -47,10 +52,10 @@ def _describe_headers(schema: dict[str, Any]) -> None:
         for name, (_, description, example) in HEADERS.items()
     }
     for methods in schema["paths"].values():
-        for operation in methods.values():
+        for method, operation in methods.items():
             for status, response in operation["responses"].items() if "security" in operation else ():
                 for name, (statuses, *_) in HEADERS.items():
-                    if statuses is None or status in statuses:
+                    if (statuses is None or status in statuses) and not (name == "Change" and method == "get"):
                         ref = {"$ref": f"#/components/headers/{name}"}
                         response.setdefault("headers", {})[name] = ref
 

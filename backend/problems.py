@@ -31,6 +31,9 @@ CODES = {
     "TAG_NOT_FOUND": (404, "Tag not found"),
     "PRECONDITION_FAILED": (412, "Precondition failed"),
     "IDEMPOTENCY_KEY_REUSED": (422, "Idempotency key reused"),
+    "CHANGE_NOT_FOUND": (404, "Change not found"),
+    "CHANGES_NOT_KEPT": (410, "Changes not kept"),
+    "CHANGED_SINCE": (409, "Changed since"),
     "STILL_IN_USE": (409, "Still in use"),
     "LIMIT_REACHED": (409, "Limit reached"),
     "INTERNAL_ERROR": (500, "Internal error"),
@@ -60,6 +63,13 @@ class FieldError(BaseModel):
     message: str = Field(examples=["must have at least 1 character"])
 
 
+class NamedRow(BaseModel):
+    """A row that is in the way."""
+
+    resource: str = Field(examples=["tasks"])
+    id: str = Field(examples=["0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b"])
+
+
 class ProblemDetails(BaseModel):
     """The body of every error (RFC 9457). Decide by `code`; `detail` is for people."""
 
@@ -71,12 +81,14 @@ class ProblemDetails(BaseModel):
     request_id: str = Field(examples=["0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b"])
     field: str | None = Field(default=None, description="The first field that was refused (422).", examples=["title"])
     errors: list[FieldError] | None = Field(default=None, description="Every field that was refused (422).")
+    rows: list[NamedRow] | None = Field(default=None, description="Every row that has changed since (409).")
 
 
 class Problem(HTTPException):
     """An error that the caller is told of. Raise it anywhere below the middleware."""
 
     constraint: str | None = None  # of the database, where one refused a statement
+    rows: Sequence[Mapping[str, str]] = ()  # that are in the way
 
     def __init__(
         self,
@@ -114,6 +126,8 @@ class Problem(HTTPException):
         if self.errors:
             body["field"] = self.errors[0][0]
             body["errors"] = [{"field": field, "message": message} for field, message in self.errors]
+        if self.rows:
+            body["rows"] = self.rows
         return Response(json.dumps(body, separators=(",", ":")), self.status_code, self.headers, MEDIA_TYPE)
 
 

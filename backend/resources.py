@@ -9,11 +9,13 @@ from uuid import UUID
 
 from pydantic import MISSING, AwareDatetime, BaseModel, ConfigDict, create_model
 from pydantic import Field as PydanticField
+from pydantic_core import to_json
 from sqlalchemy import Column, ColumnElement, DateTime, Enum, ForeignKeyConstraint, String, Table, text
 from sqlmodel import Field, SQLModel
 from sqlmodel.main import FieldInfoMetadata
 
 from backend import preconditions
+from backend.changelog import LOGGED, LoggedTable
 from backend.database import CONSTRAINTS, Database, Rows
 from backend.export_import import EXPORTED, Exported, Transferred
 from backend.fields import EXAMPLES, MAX_USER_ID_LENGTH, Type, in_body, in_utc, json_text, sql_type, type_of
@@ -165,7 +167,11 @@ class Resource(Generic[Row]):
         read_only = [name for name, field in fields.items() if _is_read_only(field)]
         self.fields = [name for name in fields if name not in own and name not in hidden and name not in read_only]
         shown = ["id", "user_id", *self.fields, "version", "created_at", "updated_at", *read_only]
-        self.statements = self.statements_of(table, self.fields, shown, max_per_user)
+        name = path.rpartition("/")[2]
+        self.statements = self.statements_of(name, table, self.fields, shown, max_per_user)
+        optional = [field for field in self.fields if not fields[field].is_required()]
+        defaults = to_json({field: fields[field].get_default(call_default_factory=True) for field in optional})
+        LOGGED[name] = LoggedTable(table, table.c.id, tuple(self.statements.shown), defaults.decode(), self.statements)
         parents = {name: belongs for name, field in fields.items() if (belongs := belongs_to(field))}
         try:
             self.listing = Listing(
@@ -195,6 +201,7 @@ class Resource(Generic[Row]):
             constraint = f"{table.name}_{name}_fkey"
             parent = next(resource for resource in RESOURCES if resource.model is belongs.parent)
             CONSTRAINTS[constraint] = (name, f"must be the id of {_a(parent.noun)} of yours")
+            parent.statements.children.append((self.statements, table.c[name], belongs.on_delete == "cascade"))
             if belongs.on_delete == "refuse":
                 parent._kept_by[constraint] = self
         EXPORTED.append(
@@ -312,14 +319,11 @@ class Resource(Generic[Row]):
         """
         statement = self.statements.update_one(frozenset(changes))
         while True:
-            # Without a condition, done twice is as good as done once.
-            rows = await db.run(
-                statement, user_id, repeatable=versions is None, id=row_id, _versions=versions, **changes
-            )
+            rows = await db.run(statement, user_id, repeatable=True, id=row_id, _versions=versions, **changes)
             if changed := self.changed(rows, versions):
                 return changed
 
-    def changed(self, rows: list[tuple[Any, ...]], versions: list[int] | None) -> tuple[str, int] | None:
+    def changed(self, rows: Rows, versions: list[int] | None) -> tuple[str, int] | None:
         """Return what one update answered; None if it has to be looked at again, because somebody was faster."""
         if not rows:
             raise self.not_found()

@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     auth_failure_limit: Annotated[Limit | None, NoDecode, BeforeValidator(_limit)] = Limit(30, 60)
     db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
     db_wait_seconds: Annotated[float, Field(gt=0, le=60)] = 5
+    history_days: Annotated[int, Field(ge=0, le=36500)] = 90
     migrate_on_start: Annotated[bool | None, Field(validate_default=True)] = None
     max_body_bytes: Annotated[int, Field(ge=1024, le=100 * 1024 * 1024)] = 65536
     max_import_bytes: Annotated[int, Field(ge=1024, le=100 * 1024 * 1024)] = 10 * 1024 * 1024

@@ -1,7 +1,7 @@
 """The statements on one owned table: built once for each shape, and kept as SQL text."""
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from backend.changelog import CREATED, DELETED, UPDATED, entry, logged, whole
 from backend.database import sql
 
 # How many shapes of one statement are kept: more than clients use, few enough for one who tries them all.
@@ -50,15 +51,20 @@ def _shown(column: Any) -> Any:
 class Statements:
     """The statements on one table.
 
-    `fields` are the columns that a request's body sets; `shown` are those of a row's JSON, in its order. Parameters are
-    called as the columns are; the others begin with an underscore, as no field does.
+    `name` is the resource's in the change log; `fields` are the columns that a request's body sets; `shown` are those
+    of a row's JSON, in its order. Parameters are called as the columns are; the others begin with an underscore, as no
+    field does. Each write logs what it changes.
     """
 
-    def __init__(self, table: Table, fields: Iterable[str], shown: Iterable[str], max_per_user: int | None) -> None:
-        self.table = table
+    def __init__(
+        self, name: str, table: Table, fields: Iterable[str], shown: Iterable[str], max_per_user: int | None
+    ) -> None:
+        self.name, self.table = name, table
         self.fields = tuple(fields)
         self.shown = [_shown(table.c[name]) for name in shown]
         self.max_per_user = max_per_user
+        # Of each child: its statements, the column that names one of these rows, and whether it goes with that one.
+        self.children: list[tuple[Statements, Any, bool]] = []
         self.own: ColumnElement[bool] = table.c.user_id == bindparam("user_id")
         self.this = and_(self.own, table.c.id == bindparam("id"))
         # If-Match: any of these versions, or no condition at all.
@@ -66,9 +72,6 @@ class Statements:
         one = select(*self.shown).where(self.this).subquery("shown")
         self.read = sql(select(as_json(one), one.c.version))
         self.create = self._create()
-        gone = delete(table).where(and_(self.this, self.matches)).returning(table.c.id).cte("changed")
-        before = select(table.c.id).where(self.this).cte("before")
-        self.delete = sql(select(gone.c.id.is_not(None)).select_from(before.outerjoin(gone, true())))
         self.update_one = lru_cache(KEPT)(self._update_one)
         self.update_all = lru_cache(KEPT)(self._update_all)
         self.delete_all = lru_cache(KEPT)(self._delete_all)
@@ -84,14 +87,6 @@ class Statements:
             values["updated_at"] = func.now()
         return values | {"version": self.table.c.version + literal_column("1" if fields else "0")}
 
-    def in_turn(self) -> str:
-        """Return what goes before a statement that counts a user's rows, so that two of them do not count at once."""
-        if self.max_per_user is None:
-            return ""
-        whose = func.concat(bindparam("user_id"), literal_column(f"' {self.table.name}'"))
-        key = func.hashtextextended(whose, literal_column("0"))
-        return f"{sql(select(func.pg_advisory_xact_lock(key)))}; "
-
     def room_for(self, more: Any) -> ColumnElement[bool]:
         """Return whether the user may have so many rows more."""
         if self.max_per_user is None:
@@ -99,6 +94,11 @@ class Statements:
         own = count(select(self.table.c.id).where(self.own).subquery("own"))
         room: ColumnElement[bool] = own + more <= literal_column(str(self.max_per_user))
         return room
+
+    def _as_it_is(self, *columns: Any) -> str:
+        """Return the query for what a write of one row answers that was done before: its JSON, then these columns."""
+        one = select(*self.shown).where(self.this).subquery("shown")
+        return sql(select(as_json(one), one.c.version, *columns).select_from(self.table.join(one, self.this)))
 
     def _create(self) -> str:
         """Make a row. The answer: its JSON and version, whether it is new, and whether it is as the body says.
@@ -124,28 +124,68 @@ class Statements:
         given = [(cast(new.c[name], self.table.c[name].type), name) for name in self.fields]
         same = and_(*(column.is_not_distinct_from(bindparam(name)) for column, name in given))
         query = select(as_json(shown), shown.c.version, new.c["_inserted"], same).select_from(new.join(shown, true()))
-        return self.in_turn() + sql(query)
+        made = entry(self.name, new.c.id, CREATED).where(new.c["_inserted"])
+        return logged(query, made, done=self._as_it_is(true(), true()))
 
     def shown_of(self, rows: Any) -> Any:
         """Return the columns of a row's JSON from a CTE that has more."""
         return select(*(rows.c[column.name] for column in self.shown)).subquery("shown")
 
-    def changing(self, fields: frozenset[str], condition: ColumnElement[bool], before: Sequence[Any]) -> str:
+    def before(self, condition: ColumnElement[bool], *columns: Any) -> Any:
+        """Return the rows as they are before a change: the id, the row for the log, and these columns.
+
+        They stay so until the change is done: the user's other writes wait for it (Database.run).
+        """
+        return select(self.table.c.id, whole(self.table), *columns).where(condition).cte("before")
+
+    def updated(self, before: Any, changed: Any) -> Any:
+        """Return what is logged of an update."""
+        return entry(self.name, changed.c.id, UPDATED, before.c.row).where(before.c.id == changed.c.id)
+
+    def changing(self, fields: frozenset[str], condition: ColumnElement[bool], seen: Sequence[Any]) -> str:
         """Change one row if the condition holds. The answer: its JSON and version, or nulls; then columns as before."""
-        seen = select(*before).where(self.this).cte("before")
+        before = self.before(self.this, *(column.label(f"_{column.name}") for column in seen))
         changed = update(self.table).where(condition).values(self.values(fields)).returning(*self.shown).cte("changed")
-        return sql(select(as_json(changed), changed.c.version, *seen.c).select_from(seen.outerjoin(changed, true())))
+        as_before = [before.c[f"_{column.name}"] for column in seen]
+        query = select(as_json(changed), changed.c.version, *as_before).select_from(before.outerjoin(changed, true()))
+        if not fields:
+            return sql(query)
+        return logged(query, self.updated(before, changed), done=self._as_it_is(*seen))
 
     def _update_one(self, fields: frozenset[str]) -> str:
         """Change one row, if its version matches. The answer: its JSON and version or nulls; id and version before."""
-        return self.changing(fields, and_(self.this, self.matches), (self.table.c.id, self.table.c.version))
+        return self.changing(fields, and_(self.this, self.matches), [self.table.c.id, self.table.c.version])
 
     def _update_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str:
         """Change rows. The answer: how many. The condition is one of `Listing.where`."""
-        changed = update(self.table).where(condition).values(self.values(fields)).returning(self.table.c.id)
-        return sql(select(func.count()).select_from(changed.cte("changed")))
+        before = self.before(condition)
+        write = update(self.table).where(condition).values(self.values(fields))
+        changed = write.returning(self.table.c.id).cte("changed")
+        query = select(func.count()).select_from(changed)
+        return logged(query, self.updated(before, changed)) if fields else sql(query)
+
+    def _gone(self, condition: ColumnElement[bool], name: str = "changed") -> Iterator[Any]:
+        """Yield the deletion of rows, and of all that go with them: named one by one, so that all are logged."""
+        gone = delete(self.table).where(condition).returning(self.table.c.id, whole(self.table)).cte(name)
+        yield self, gone
+        for number, (child, parent, goes_too) in enumerate(self.children):
+            if goes_too:
+                yield from child._gone(and_(child.own, parent.in_(select(gone.c.id))), f"{name}_{number}")
+
+    def _deleting(self, condition: ColumnElement[bool]) -> tuple[Any, list[Any]]:
+        """Return the deletion of rows, and what is logged of it."""
+        every = list(self._gone(condition))
+        return every[0][1], [entry(of.name, gone.c.id, DELETED, gone.c.row) for of, gone in every]
+
+    @cached_property
+    def delete(self) -> str:
+        """Delete one row, if its version matches. The answer: whether it did; nothing if there is none."""
+        before = select(self.table.c.id).where(self.this).cte("before")
+        gone, entries = self._deleting(and_(self.this, self.matches))
+        query = select(gone.c.id.is_not(None)).select_from(before.outerjoin(gone, true()))
+        return logged(query, *entries, done=sql(select(true())))
 
     def _delete_all(self, condition: ColumnElement[bool]) -> str:
         """Delete rows. The answer: how many."""
-        gone = delete(self.table).where(condition).returning(self.table.c.id).cte("changed")
-        return sql(select(func.count()).select_from(gone))
+        gone, entries = self._deleting(condition)
+        return logged(select(func.count()).select_from(gone), *entries)

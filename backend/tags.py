@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     String,
     Text,
+    and_,
     bindparam,
     case,
     cast,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
+    not_,
     or_,
     select,
 )
@@ -25,6 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import Field, SQLModel
 
 from backend.auth import CurrentUser
+from backend.changelog import CREATED, DELETED, LOGGED, UPDATED, LoggedTable, entry, logged, whole
 from backend.database import Db, sql
 from backend.export_import import EXPORTED, Exported
 from backend.fields import MAX_USER_ID_LENGTH
@@ -78,6 +81,7 @@ task, OWN = tasks.statements.table, tasks.statements.own
 NAME, NEW_NAME = cast(bindparam("name"), Text), cast(bindparam("new_name"), Text)
 OWN_TAG = tag.c.user_id == bindparam("user_id")
 
+LOGGED["tags"] = LoggedTable(tag, tag.c.name, (tag.c.name, tag.c.color))
 EXPORTED.append(
     Exported(
         name="tags",
@@ -122,6 +126,18 @@ def _list() -> str:
     return sql(select(as_json(listed)))
 
 
+def _before(name: ColumnElement[str]) -> Any:
+    """Return the row of a tag as it is before a change."""
+    return select(tag.c.color, whole(tag)).where(OWN_TAG, tag.c.name == name).cte("before")
+
+
+def _coloured(before: Any, changed: Any) -> Any:
+    """Return what is logged of a tag's row in `changed`, which is made or gets a colour."""
+    was = select(before.c.row).scalar_subquery()
+    same = exists().where(before.c.color.is_not_distinct_from(changed.c.color))
+    return entry("tags", changed.c.name, case((was.is_(None), CREATED), else_=UPDATED), was).where(not_(same))
+
+
 def _color() -> str:
     values = {"user_id": bindparam("user_id"), "name": NAME, "color": bindparam("color")}
     write = upsert(tag).values(values)
@@ -130,37 +146,48 @@ def _color() -> str:
         .returning(tag.c.name, tag.c.color)
         .cte("changed")
     )
-    return sql(select(as_json(changed), EXISTS).select_from(changed))
+    return logged(select(as_json(changed), EXISTS).select_from(changed), _coloured(_before(NAME), changed))
 
 
-def _retag(tags: ColumnElement[Any]) -> Any:
-    """Return the change of every task that has the tag."""
+def _retag(tags: ColumnElement[Any]) -> tuple[Any, Any]:
+    """Return the change of every task that has the tag, and what is logged of it."""
     values = {"tags": tags, "version": task.c.version + literal_column("1"), "updated_at": func.now()}
-    return update_of(task).where(OWN, _used(NAME)).values(values).returning(task.c.id).cte("retagged")
+    having = and_(OWN, _used(NAME))
+    retagged = update_of(task).where(having).values(values).returning(task.c.id).cte("retagged")
+    seen = select(task.c.id, whole(task)).where(having).cte("seen")
+    return retagged, tasks.statements.updated(seen, retagged)
+
+
+def _forget(name: str) -> tuple[Any, Any]:
+    """Return the deletion of the tag's row, and what is logged of it."""
+    gone = delete(tag).where(OWN_TAG, tag.c.name == NAME).returning(*tag.c, whole(tag)).cte(name)
+    return gone, entry("tags", gone.c.name, DELETED, gone.c.row)
 
 
 REMOVED = func.array_remove(task.c.tags, NAME)
 
 
 def _rename() -> str:
-    moved = delete(tag).where(OWN_TAG, tag.c.name == NAME).returning(tag.c.user_id, tag.c.color).cte("moved")
-    retagged = _retag(case((_used(NEW_NAME), REMOVED), else_=func.array_replace(task.c.tags, NAME, NEW_NAME)))
+    moved, forgotten = _forget("moved")
+    retagged, updated = _retag(case((_used(NEW_NAME), REMOVED), else_=func.array_replace(task.c.tags, NAME, NEW_NAME)))
     write = upsert(tag).from_select(["user_id", "name", "color"], select(moved.c.user_id, NEW_NAME, moved.c.color))
     merged = (
         write.on_conflict_do_update(
             index_elements=["user_id", "name"], set_={"color": func.coalesce(tag.c.color, write.excluded.color)}
         )
-        .returning(tag.c.color)
+        .returning(tag.c.name, tag.c.color)
         .cte("merged")
     )
-    kept = select(tag.c.color).where(OWN_TAG, tag.c.name == NEW_NAME).scalar_subquery()
-    color = func.coalesce(select(merged.c.color).scalar_subquery(), kept)
-    return sql(select(color, count(moved) + count(retagged)))
+    before = _before(NEW_NAME)
+    color = func.coalesce(select(merged.c.color).scalar_subquery(), select(before.c.color).scalar_subquery())
+    query = select(color, count(moved) + count(retagged))
+    return logged(query, forgotten, updated, _coloured(before, merged))
 
 
 def _delete() -> str:
-    gone = delete(tag).where(OWN_TAG, tag.c.name == NAME).returning(tag.c.name).cte("gone")
-    return sql(select(count(gone) + count(_retag(REMOVED))))
+    gone, forgotten = _forget("gone")
+    retagged, updated = _retag(REMOVED)
+    return logged(select(count(gone) + count(retagged)), forgotten, updated)
 
 
 LIST, COLOR, RENAME, DELETE = _list(), _color(), _rename(), _delete()

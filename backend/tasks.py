@@ -148,17 +148,17 @@ class Tasks(Resource[Task]):
         """Change one task: one statement, or two where one that recurs is completed."""
         if not completes(changes):
             return await super().change(db, user_id, row_id, changes, versions)
-        fields, repeatable = frozenset(changes), versions is None
+        fields = frozenset(changes)
         statement = self.statements.complete_unless_recurring(fields)
         while True:
-            rows = await db.run(statement, user_id, repeatable=repeatable, id=row_id, _versions=versions, **changes)
+            rows = await db.run(statement, user_id, id=row_id, _versions=versions, **changes)
             if changed := self.changed(rows, versions):
                 return changed
             before = rows[0][2:]
             if self.statements.comes_again(before, changes):
                 parameters = changes | next_ones(changes, [before])
                 completion = self.statements.complete_one(fields)
-                if rows := await db.run(completion, user_id, repeatable=repeatable, **parameters):
+                if rows := await db.run(completion, user_id, id=row_id, **parameters):
                     return rows[0][0], rows[0][1]
             # Somebody changed or deleted it meanwhile: look again.
 

@@ -91,12 +91,17 @@ def test_the_headers_of_an_answer_are_described(description: dict[str, Any]) -> 
         ("get", "/{id}", "200"): {"ETag"},
         ("put", "/{id}", "200"): {"ETag"},
         ("patch", "/{id}", "200"): {"ETag"},
+        ("get", "/{id}/history", "200"): {"Link"},
     }
     expected = {
         (method, f"{resource.path}{below}", status): own[method, below, status]
         for resource in RESOURCES
         for method, below, status in own
     }
+    for (method, path, status), names in described.items():
+        is_write = method != "get" and status in ("200", "201", "204")
+        assert ("Change" in names) == is_write, (method, path, status)
+        names.discard("Change")
     said = {place: names - everywhere for place, names in described.items() if place[2] in ("200", "201")}
     assert {place: names for place, names in said.items() if names} == expected
     for (method, path, status), names in described.items():

@@ -71,6 +71,9 @@ def test_each_command_of_the_tour_does_what_it_says(root: Path, newcomer: Callab
         '{"updated":2}',
         '{"name":"money","color":"#3366ff"}',
         '{"name":"bills","color":"#3366ff"}',
+        '"action":"updated"',
+        '"deleted":true',
+        '"title":"Replaced","description":null',
         '{"tasks":0,"tags":0',
         '"user_id":"alice"',
     ):

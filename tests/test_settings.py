@@ -49,6 +49,7 @@ def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.Monke
         "auth_failure_limit": (30, 60),
         "db_pool_size": 10,
         "db_wait_seconds": 5,
+        "history_days": 90,
         "migrate_on_start": True,
         "max_body_bytes": 65536,
         "max_import_bytes": 10485760,

@@ -16,7 +16,9 @@ class Wire:
         self._address = _address_of(server)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
+        self._clients: list[socket.socket] = []
         self.queries: list[str] = []
+        self.swallow_from: str | None = None  # the answer to the next query with this in it, and its connection
         self._plugged = threading.Event()
         self._plugged.set()
         self.url = str(httpx.URL(server).copy_with(host="127.0.0.1", port=self._listener.getsockname()[1], query=None))
@@ -30,11 +32,14 @@ class Wire:
                 server = socket.socket(socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET)
                 server.connect(self._address)
                 self._sockets += [client, server]
-                threading.Thread(target=self._forward, args=(client, server, self._read), daemon=True).start()
-                threading.Thread(target=self._forward, args=(server, client, None), daemon=True).start()
+                self._clients.append(client)
+                cut = threading.Event()
+                threading.Thread(target=self._forward, args=(client, server, cut, self._read(cut)), daemon=True).start()
+                threading.Thread(target=self._forward, args=(server, client, cut, None), daemon=True).start()
 
-    def _forward(self, source: socket.socket, target: socket.socket, read: object) -> None:
-        reader = read() if callable(read) else None
+    def _forward(
+        self, source: socket.socket, target: socket.socket, cut: threading.Event, reader: Generator[None, bytes] | None
+    ) -> None:
         if reader:
             next(reader)
         with suppress(OSError):
@@ -43,10 +48,13 @@ class Wire:
                     continue
                 if reader:
                     reader.send(data)
+                elif cut.is_set():
+                    target.shutdown(socket.SHUT_RDWR)
+                    return
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
 
-    def _read(self) -> Generator[None, bytes]:
+    def _read(self, cut: threading.Event) -> Generator[None, bytes]:
         """Take the bytes that a client sends apart into messages (PostgreSQL manual, "Message Formats")."""
         buffer = b""
         typed = False  # the first message of a connection has no type; TLS is asked for in one of its own
@@ -58,6 +66,9 @@ class Wire:
                 message, buffer = buffer[:length], buffer[length:]
                 if typed and message[:1] == b"Q":
                     self.queries.append(message[5:-1].decode())
+                    if self.swallow_from is not None and self.swallow_from in self.queries[-1]:
+                        self.swallow_from = None
+                        cut.set()
                 elif typed and message[:1] in b"PBE":
                     self.queries.append(f"extended protocol: {message!r}")
                 typed = typed or message[4:8] == (196608).to_bytes(4)
@@ -72,6 +83,11 @@ class Wire:
         for each in self._sockets:
             each.close()
         self._plugged.set()
+
+    def cut_clients(self) -> None:
+        """End the connections of the clients; the server is not told."""
+        for client in self._clients:
+            client.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._plugged.set()

@@ -70,6 +70,72 @@ export interface paths {
         patch: operations["update_task_api_tasks__id__patch"];
         trace?: never;
     };
+    "/api/tasks/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Task History
+         * @description What was done to a task, the newest first; also to one that is deleted.
+         */
+        get: operations["list_task_history_api_tasks__id__history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Changes
+         * @description What is now true of each row that was changed after `since`, in order.
+         *
+         *     Go on from the `seq` of the answer, until it is the one that you asked with. To begin, ask without `since`, keep the
+         *     `seq`, list everything, and go on from there.
+         */
+        get: operations["list_changes_api_changes_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/changes/{seq}/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Undo Change
+         * @description Take back all that one request did: what it deleted comes back, what it made goes, what it changed is as before.
+         *
+         *     Nothing is done if one of the rows has changed since. It is a change itself, and can be undone; to undo the same one
+         *     twice does nothing more.
+         */
+        post: operations["undo_change_api_changes__seq__undo_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tags": {
         parameters: {
             query?: never;
@@ -265,6 +331,44 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * ChangedRow
+         * @description A row that was changed, as it is now.
+         */
+        ChangedRow: {
+            /**
+             * Resource
+             * @description As in its path.
+             * @example tasks
+             */
+            resource: string;
+            /**
+             * Id
+             * @description Its id; of a tag its name.
+             * @example 0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b
+             */
+            id: string;
+            /**
+             * Row
+             * @description As a GET shows it; of a tag its name and colour.
+             */
+            row: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * Changes
+         * @description What is now true of each row that was changed, each once, and the `seq` to go on from.
+         */
+        Changes: {
+            /**
+             * Seq
+             * @example 812
+             */
+            seq: number;
+            /** Changes */
+            changes: (components["schemas"]["ChangedRow"] | components["schemas"]["DeletedRow"])[];
+        };
+        /**
          * Check
          * @description How one thing that the API depends on is doing.
          */
@@ -294,6 +398,27 @@ export interface components {
             deleted: number;
         };
         /**
+         * DeletedRow
+         * @description A row that is gone.
+         */
+        DeletedRow: {
+            /**
+             * Resource
+             * @example tasks
+             */
+            resource: string;
+            /**
+             * Id
+             * @example 0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b
+             */
+            id: string;
+            /**
+             * Deleted
+             * @constant
+             */
+            deleted: true;
+        };
+        /**
          * Document
          * @description All of a user's data.
          */
@@ -316,6 +441,69 @@ export interface components {
              * @default []
              */
             tasks: components["schemas"]["TransferredTask"][];
+        };
+        /**
+         * FieldChange
+         * @description A field, and what it was before and after.
+         */
+        FieldChange: {
+            /**
+             * Field
+             * @example title
+             */
+            field: string;
+            /**
+             * From
+             * @example Buy milk
+             */
+            from: unknown;
+            /**
+             * To
+             * @example Buy oat milk
+             */
+            to: unknown;
+        };
+        /**
+         * HistoryEntry
+         * @description What one request did to a row.
+         */
+        HistoryEntry: {
+            /**
+             * Seq
+             * @description Of the request, for `POST /api/changes/{seq}/undo`.
+             * @example 812
+             */
+            seq: number;
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "created" | "updated" | "deleted";
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * By
+             * @description The user, or who acted for the user.
+             */
+            by: string;
+            /**
+             * Request Id
+             * @description As `X-Request-ID` said it.
+             */
+            request_id: string | null;
+            /**
+             * Undoes
+             * @description The `seq` of the request that this one took back.
+             */
+            undoes: number | null;
+            /**
+             * Changes
+             * @description Null where what was before is not kept any more.
+             */
+            changes: components["schemas"]["FieldChange"][] | null;
         };
         /**
          * Imported
@@ -671,6 +859,22 @@ export interface components {
             message: string;
         };
         /**
+         * NamedRow
+         * @description A row that is in the way.
+         */
+        NamedRow: {
+            /**
+             * Resource
+             * @example tasks
+             */
+            resource: string;
+            /**
+             * Id
+             * @example 0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b
+             */
+            id: string;
+        };
+        /**
          * ProblemDetails
          * @description The body of every error (RFC 9457). Decide by `code`; `detail` is for people.
          */
@@ -700,7 +904,7 @@ export interface components {
              * @example VALIDATION_ERROR
              * @enum {string}
              */
-            code: "MISSING_TOKEN" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "RATE_LIMIT_EXCEEDED" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "STILL_IN_USE" | "LIMIT_REACHED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
+            code: "MISSING_TOKEN" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "RATE_LIMIT_EXCEEDED" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "CHANGE_NOT_FOUND" | "CHANGES_NOT_KEPT" | "CHANGED_SINCE" | "STILL_IN_USE" | "LIMIT_REACHED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
             /**
              * Request Id
              * @example 0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b
@@ -719,6 +923,12 @@ export interface components {
              * @default null
              */
             errors: components["schemas"]["FieldError"][] | null;
+            /**
+             * Rows
+             * @description Every row that has changed since (409).
+             * @default null
+             */
+            rows: components["schemas"]["NamedRow"][] | null;
         };
         /**
          * NamedTag
@@ -851,6 +1061,11 @@ export interface components {
          * @example 1
          */
         "API-Version": string;
+        /**
+         * @description The `seq` of what was changed, for `GET /api/changes` and to undo it; absent if nothing was.
+         * @example 812
+         */
+        Change: string;
         /**
          * @description The limit that counted the request: its quota in a window of seconds.
          * @example "user";q=600;w=60
@@ -1032,6 +1247,7 @@ export interface operations {
                     "Idempotency-Replayed"?: "true";
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -1176,6 +1392,7 @@ export interface operations {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -1285,6 +1502,7 @@ export interface operations {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -1571,6 +1789,7 @@ export interface operations {
                     ETag?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -1734,6 +1953,7 @@ export interface operations {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -1878,6 +2098,7 @@ export interface operations {
                     ETag?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -1954,6 +2175,366 @@ export interface operations {
             };
             /** @description Unsupported media type (`UNSUPPORTED_MEDIA_TYPE`) */
             415: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Validation error (`VALIDATION_ERROR`) */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Rate limit exceeded (`RATE_LIMIT_EXCEEDED`) */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Internal error (`INTERNAL_ERROR`) */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Database unavailable (`DATABASE_UNAVAILABLE`) or Authentication keys unavailable (`AUTH_KEYS_UNAVAILABLE`) or Overloaded (`OVERLOADED`) */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    list_task_history_api_tasks__id__history_get: {
+        parameters: {
+            query?: {
+                /** @description At most this many; `Link` leads to the rest. */
+                limit?: number;
+                /** @description Where a page begins: from `Link`, as it is. */
+                cursor?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description The id of a task of yours. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description Where the next page is, as `<…>; rel="next"`; absent on the last one. */
+                    Link?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryEntry"][];
+                };
+            };
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Task not found (`TASK_NOT_FOUND`) */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Validation error (`VALIDATION_ERROR`) */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Rate limit exceeded (`RATE_LIMIT_EXCEEDED`) */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Internal error (`INTERNAL_ERROR`) */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Database unavailable (`DATABASE_UNAVAILABLE`) or Authentication keys unavailable (`AUTH_KEYS_UNAVAILABLE`) or Overloaded (`OVERLOADED`) */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    list_changes_api_changes_get: {
+        parameters: {
+            query?: {
+                /** @description The `seq` of the last answer. Without it: the current one. */
+                since?: number | null;
+                /** @description About so many: one request's changes stay together. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Changes"];
+                };
+            };
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Changes not kept (`CHANGES_NOT_KEPT`) */
+            410: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Validation error (`VALIDATION_ERROR`) */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Rate limit exceeded (`RATE_LIMIT_EXCEEDED`) */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Internal error (`INTERNAL_ERROR`) */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Database unavailable (`DATABASE_UNAVAILABLE`) or Authentication keys unavailable (`AUTH_KEYS_UNAVAILABLE`) or Overloaded (`OVERLOADED`) */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    undo_change_api_changes__seq__undo_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The `seq` of what is to be undone: `Change` of its answer. */
+                seq: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Changes"];
+                };
+            };
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Change not found (`CHANGE_NOT_FOUND`) */
+            404: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Changed since (`CHANGED_SINCE`) or Limit reached (`LIMIT_REACHED`) */
+            409: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Changes not kept (`CHANGES_NOT_KEPT`) */
+            410: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
@@ -2121,6 +2702,7 @@ export interface operations {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -2134,6 +2716,7 @@ export interface operations {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -2268,6 +2851,7 @@ export interface operations {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -2378,6 +2962,7 @@ export interface operations {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
@@ -2605,6 +3190,7 @@ export interface operations {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;

@@ -79,7 +79,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
             case.headers[name] = "*"  # any version
         elif name.lower() == "idempotency-key":
             case.headers[name] = str(uuid.uuid4())  # one that made no other task
-    case.query.pop("cursor", None)  # only the API makes them
+    for name in ("cursor", "since"):
+        case.query.pop(name, None)  # only the API gives them out
     if case.method in ("PATCH", "DELETE") and case.operation.query and not any(case.query.values()):
         [first, *_] = case.operation.definition.raw["parameters"]  # a change of many needs a filter
         schemas = case.operation.schema.raw_schema["components"]["schemas"]

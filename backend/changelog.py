@@ -1,0 +1,127 @@
+"""The change log: a row for each row that a request changed, written by the statement that changes it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    DateTime,
+    Index,
+    String,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    text,
+    union_all,
+)
+from sqlmodel import Field, SQLModel
+
+from backend.database import DIALECT, Logged, sql
+from backend.fields import MAX_USER_ID_LENGTH
+
+ACTIONS = ("created", "updated", "deleted")
+CREATED, UPDATED, DELETED = (literal_column(f"'{action}'", Text) for action in ACTIONS)
+
+
+class Change(SQLModel, table=True):
+    """What one request did to one row. All that a request did has one `seq`, counted for each user without gaps."""
+
+    __tablename__ = "change"
+    __table_args__ = (
+        CheckConstraint(f"action IN {ACTIONS}", name="change_action"),
+        Index("change_row", "user_id", "resource", "id", "seq"),
+        Index("change_at", "at"),
+        {"info": {"rights": "SELECT, INSERT"}},  # what was written stays as it is
+    )
+
+    user_id: str = Field(primary_key=True, sa_type=String(MAX_USER_ID_LENGTH))
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    resource: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=Text)
+    action: str = Field(sa_type=Text)
+    at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")})
+    attempt: int = Field(sa_type=BigInteger)  # of Database.run, which tries twice: by it a second try finds the first
+    request_id: str | None = Field(sa_type=Text)
+    acted_by: str | None = Field(sa_type=Text)  # who acts for the user, where somebody does
+    undoes: int | None = Field(sa_type=BigInteger)  # the seq that this one took back
+    before: Any = Field(sa_type=JSON, nullable=True)  # the whole row
+
+
+change: Table = Change.__table__  # type: ignore[attr-defined]
+# Logs what is in the CTE `entry`, under the user's next seq.
+LOG = text("""
+    INSERT INTO change (user_id, seq, resource, id, action, attempt, request_id, acted_by, undoes, before)
+    SELECT
+        CAST(:user_id AS text),
+        coalesce((SELECT seq FROM change WHERE user_id = :user_id ORDER BY seq DESC LIMIT 1), 0) + 1,
+        resource, id, action,
+        CAST(:_attempt AS bigint), CAST(:_request_id AS text), CAST(:_acted_by AS text), CAST(:_undoes AS bigint),
+        CASE WHEN CAST(:_history AS boolean) THEN before END
+    FROM entry
+    RETURNING seq
+""")
+
+
+@dataclass(frozen=True)
+class LoggedTable:
+    """A table whose changes are logged: its key beside the owner, and the columns that answers show.
+
+    `defaults` are those of its columns, in JSON: a row of long ago may not have had all of them. `statements` are those
+    of a resource, which know its children and how many rows a user may have.
+    """
+
+    table: Table
+    key: Any
+    shown: tuple[Any, ...]
+    defaults: str = "{}"
+    statements: Any = None
+
+    @property
+    def own(self) -> ColumnElement[bool]:
+        """Whether a row is the caller's."""
+        own: ColumnElement[bool] = self.table.c.user_id == bindparam("user_id")
+        return own
+
+    def key_is(self, said: str) -> str:
+        """Return the SQL of whether a row's key is what some SQL gives as text."""
+        return f"{sql(self.key)} = ({said})::{self.key.type.compile(DIALECT)}"
+
+    @property
+    def written(self) -> list[str]:
+        """The columns beside the key that are not made from others."""
+        columns = [column for column in self.table.columns if column.computed is None and not column.primary_key]
+        return [column.name for column in columns]
+
+
+LOGGED: dict[str, LoggedTable] = {}  # by the name of the resource, as in its path: test-executions
+
+
+def whole(table: Any) -> ColumnElement[Any]:
+    """Return a row of a table as the log keeps it: with every column, in JSON."""
+    return func.row_to_json(table.table_valued()).label("row")
+
+
+def entry(resource: str, key: Any, action: ColumnElement[str], before: Any = None) -> Any:
+    """Return a query for what is logged: of each row its id, what was done to it, and how it was before."""
+    name = literal_column(f"'{resource}'", Text).label("resource")
+    was = null() if before is None else before
+    return select(name, cast(key, Text).label("id"), action.label("action"), cast(was, JSON).label("before"))
+
+
+def logged(query: Any, *entries: Any, done: str | None = None) -> Logged:
+    """Return a statement that logs what its CTEs changed, under the next seq, if they changed anything.
+
+    `done` is a query for what a repeat answers whose first try was done: without one, the statement is not repeated.
+    """
+    log = LOG.columns(change.c.seq).add_cte(union_all(*entries).cte("entry")).cte("log")
+    seq = select(log.c.seq).limit(literal_column("1")).scalar_subquery()
+    return Logged(sql(query.add_columns(seq)), done)

@@ -1,0 +1,179 @@
+"""Taking back what a request did: one statement undoes it and logs that, a second one says how it went."""
+
+from functools import cache
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from backend.auth import CurrentUser
+from backend.changelog import LOG, LOGGED, LoggedTable
+from backend.changes import OLDEST, Changes, Seq, answer, current, names, not_kept
+from backend.database import Db, Logged, quoted, sql
+from backend.problems import Problem, responses
+from backend.routing import UserRoute
+
+router = APIRouter(prefix="/api/changes", tags=["changes"], route_class=UserRoute)
+
+# The rows of the request, what was done to each, and the newest entry about it.
+TARGET = """
+    SELECT
+        entry.resource, entry.id, entry.action, entry.before, newest.seq AS newest, newest.undoes,
+        entry.action = 'created' OR entry.before IS NOT NULL AS kept
+    FROM change AS entry, LATERAL (
+        SELECT seq, undoes FROM change
+        WHERE user_id = entry.user_id AND resource = entry.resource AND id = entry.id
+        ORDER BY seq DESC LIMIT 1
+    ) AS newest
+    WHERE entry.user_id = %(user_id)s AND entry.seq = %(_undoes)s
+"""
+
+
+def _blocking() -> str:
+    """Return the query for rows of which the request made the parents, and which others made since then."""
+    queries = ["SELECT NULL AS resource, NULL AS id WHERE false"]
+    for name, part in LOGGED.items():
+        for child, parent, _ in part.statements.children if part.statements else ():
+            table = quoted(child.table.name)
+            queries.append(f"""
+                SELECT '{child.name}', {table}.id::text FROM {table}
+                JOIN target ON target.resource = '{name}' AND target.action = 'created'
+                    AND {sql(parent)}::text = target.id
+                WHERE {table}.user_id = %(user_id)s AND NOT EXISTS (
+                    SELECT FROM target AS known WHERE known.resource = '{child.name}' AND known.id = {table}.id::text
+                )
+            """)
+    return " UNION ALL ".join(queries)
+
+
+def _room() -> str:
+    """Return whether the user may have the deleted rows back, where a user may have only so many."""
+    conditions = ["true"]
+    for name, part in LOGGED.items():
+        if part.statements and part.statements.max_per_user is not None:
+            back = f"(SELECT count(*) FROM target WHERE resource = '{name}' AND action = 'deleted')"
+            own = f"(SELECT count(*) FROM {quoted(part.table.name)} WHERE user_id = %(user_id)s)"
+            conditions.append(f"{own} + {back} <= {part.statements.max_per_user}")
+    return " AND ".join(conditions)
+
+
+def _taking_back(number: int, name: str, part: LoggedTable) -> str:
+    """Return the CTEs that take back what a request did to the rows of one table."""
+    table, key = quoted(part.table.name), quoted(part.key.name)
+    mine = f"(SELECT may FROM verdict) AND target.resource = '{name}' AND target.action"
+    written = [quoted(column) for column in part.written]
+    versioned = "version" in written
+
+    def values(old: str, counted: str) -> dict[str, str]:
+        """Return the SQL of each column: as in the old row, but for the version and the moment of this change."""
+        found = {column: f"{old}.{column}" for column in written}
+        return found | ({"version": f"{counted}.version + 1", "updated_at": "now()"} if versioned else {})
+
+    back, again = values("old", "old"), values("(seen.old)", table)
+    defaults = part.defaults.replace("'", "''").replace("%", "%%")
+    return f"""
+        gone_{number} AS (
+            DELETE FROM {table} USING target
+            WHERE {table}.user_id = %(user_id)s AND {part.key_is("target.id")} AND {mine} = 'created'
+            RETURNING target.id, row_to_json({table}) AS before
+        ), back_{number} AS (
+            INSERT INTO {table} (user_id, {key}, {", ".join(back)})
+            SELECT %(user_id)s, old.{key}, {", ".join(back.values())}
+            FROM target, json_populate_record(
+                json_populate_record(NULL::{table}, '{defaults}'), target.before
+            ) AS old
+            WHERE {mine} = 'deleted'
+            RETURNING {key}::text AS id
+        ), seen_{number} AS (
+            SELECT
+                {table}.{key} AS key, row_to_json({table}) AS before,
+                json_populate_record({table}, target.before) AS old
+            FROM {table}, target
+            WHERE {table}.user_id = %(user_id)s AND {part.key_is("target.id")} AND {mine} = 'updated'
+        ), again_{number} AS (
+            UPDATE {table} SET {", ".join(f"{column} = {value}" for column, value in again.items())}
+            FROM seen_{number} AS seen WHERE {table}.user_id = %(user_id)s AND {table}.{key} = seen.key
+            RETURNING {table}.{key}::text AS id, seen.before
+        ),
+    """
+
+
+@cache
+def _statement() -> Logged:
+    """Return the statement that takes back the request `_undoes`, unless one of its rows has changed since.
+
+    Each row: the oldest seq that is kept, the seq of what took it all back (null if nothing did), and of a row of the
+    request its resource, id, JSON, newest seq (null: a row that is in the way), and whether it is kept how it was.
+    """
+    parts = list(enumerate(LOGGED.items()))
+    entries = " UNION ALL ".join(
+        f"""
+            SELECT '{name}' AS resource, id, 'deleted' AS action, before FROM gone_{number}
+            UNION ALL SELECT '{name}', id, 'created', NULL FROM back_{number}
+            UNION ALL SELECT '{name}', id, 'updated', before FROM again_{number}
+        """
+        for number, (name, _) in parts
+    )
+    undo = f"""
+        WITH target AS ({TARGET}), blocking AS ({_blocking()}), verdict AS (
+            SELECT {_room()} AND NOT EXISTS (SELECT FROM blocking) AND NOT EXISTS (
+                SELECT FROM target WHERE newest > %(_undoes)s OR NOT kept OR resource NOT IN ({names()})
+            ) AS may
+        ),
+        {"".join(_taking_back(number, name, part) for number, (name, part) in parts)}
+        entry AS ({entries}), log AS ({sql(LOG)})
+        SELECT 1 FROM log
+    """
+    outcome = f"""
+        WITH target AS ({TARGET}), blocking AS ({_blocking()}), done AS (
+            SELECT CASE WHEN bool_and(undoes IS NOT DISTINCT FROM %(_undoes)s) THEN max(newest) END AS seq FROM target
+        )
+        SELECT
+            {OLDEST}, (SELECT seq FROM done), entry.resource, entry.id, {current()}, entry.newest, entry.kept,
+            (SELECT seq FROM done)
+        FROM (SELECT) AS one LEFT JOIN (
+            SELECT resource, id, kept AND resource IN ({names()}) AS kept, newest FROM target
+            UNION ALL SELECT resource, id, true, NULL FROM blocking
+        ) AS entry ON true
+        ORDER BY entry.resource, entry.id
+    """
+    return Logged(f"{undo}; {outcome}", outcome)
+
+
+def _since(rows: list[tuple[str, str]]) -> Problem:
+    """Return the 409: these rows are not as the request left them, or belong to what it made."""
+    problem = Problem("CHANGED_SINCE", "Nothing was undone, because rows have changed since.")
+    problem.rows = [{"resource": name, "id": row_id} for name, row_id in rows]
+    return problem
+
+
+@router.post(
+    "/{seq}/undo",
+    response_model=Changes,
+    responses=responses("CHANGE_NOT_FOUND", "VALIDATION_ERROR", "CHANGED_SINCE", "LIMIT_REACHED", "CHANGES_NOT_KEPT"),
+)
+async def undo_change(
+    seq: Annotated[Seq, Path(description="The `seq` of what is to be undone: `Change` of its answer.")],
+    user: CurrentUser,
+    db: Db,
+) -> Response:
+    """Take back all that one request did: what it deleted comes back, what it made goes, what it changed is as before.
+
+    Nothing is done if one of the rows has changed since. It is a change itself, and can be undone; to undo the same one
+    twice does nothing more.
+    """
+    try:
+        rows = await db.run(_statement(), user.user_id, _undoes=seq)
+    except Problem as problem:
+        if problem.constraint:  # a row that one of these belongs to is gone, or one that belongs to it is not
+            raise _since([]) from None
+        raise
+    oldest, undone_by, name, *_ = rows[0]
+    if undone_by is not None:
+        return answer(undone_by, [(row[2], row[3], row[4]) for row in rows])
+    if name is None:
+        raise not_kept() if 0 < seq < (oldest or 1) else Problem("CHANGE_NOT_FOUND", "There is no such change.")
+    if changed := [(row[2], row[3]) for row in rows if row[5] is None or row[5] > seq]:
+        raise _since(changed)
+    if not all(row[6] for row in rows):
+        raise not_kept()
+    raise Problem("LIMIT_REACHED", "With these rows back you would have more than a user may. Nothing was undone.")
