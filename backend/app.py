@@ -29,6 +29,8 @@ from backend.auth import Verifier
 from backend.database import Database
 from backend.embedded import database_url
 from backend.limits import Limits
+from backend.live import Live
+from backend.live import router as events_router
 from backend.resources import RESOURCES, check_owners
 from backend.settings import DeclarationError, Settings
 
@@ -44,7 +46,13 @@ def routes() -> list[BaseRoute]:
     """Return every route: of the resources, of the modules that declare them, and the rest. Raises DeclarationError."""
     check_owners()
     modules = [module for module in tables.MODULES if hasattr(module, "router")]
-    routers = [*map(crud.router, RESOURCES), *map(changes.history_router, RESOURCES), changes.router, undo.router]
+    routers = [
+        *map(crud.router, RESOURCES),
+        *map(changes.history_router, RESOURCES),
+        changes.router,
+        undo.router,
+        events_router,
+    ]
     routers += [*(module.router for module in modules), export_import.router()]
     routers += [module.router for module in (me, health, metrics)]
     every = [route for router in routers for route in routes_of(router)]
@@ -84,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     logs.configure(settings.log_level, settings.log_format or "json")
     verifier = Verifier.of(settings)
     limits = Limits(settings)
+    live = Live(settings.redis_url.get_secret_value() if settings.redis_url else None)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -99,7 +108,8 @@ def create_app(settings: Settings) -> FastAPI:
             if verifier.key_set:
                 keepers.append(asyncio.create_task(verifier.key_set.keep_fresh()))
             log.info("started", environment=settings.environment)
-            yield
+            with live.running(database):
+                yield
             log.info("stopped")
             for keeper in keepers:
                 keeper.cancel()
@@ -119,6 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.verifier = verifier
     app.state.limits = limits
+    app.state.live = live
     app.state.running_checks = {}
     problems.install(app)
     openapi.install(app)
@@ -126,7 +137,15 @@ def create_app(settings: Settings) -> FastAPI:
         CORSMiddleware,
         allow_origins=settings.cors_origins or (),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-Match",
+            "If-None-Match",
+            "Last-Event-ID",
+            "X-Request-ID",
+        ],
         expose_headers=[
             "API-Version",
             "Change",

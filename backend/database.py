@@ -135,7 +135,7 @@ class Database:
         self._url = url
         self._wait_seconds = wait_seconds
         self._keeps_history = keeps_history
-        self.on_change: Callable[[str, int], None] = lambda _user_id, _seq: None
+        self.on_change: Callable[[str], None] = lambda _user_id: None  # is told whose rows were changed
         self._free = asyncio.Semaphore(pool_size)
         self._idle: list[Connection] = []
         self.pool_size = pool_size
@@ -170,7 +170,7 @@ class Database:
             [(seq,)] = await self._run(SEQ_OF_ATTEMPT, SEQ_OF_ATTEMPT, user_id, values)
         if seq is not None:
             author.headers.append((b"change", str(seq).encode()))
-            self.on_change(values["user_id"], seq)
+            self.on_change(values["user_id"])
         return rows
 
     async def _run(self, text: str, again: str | None, user_id: str | None, values: dict[str, Any]) -> Rows:

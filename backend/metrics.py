@@ -41,6 +41,7 @@ RETRIES = Counter("database_retries", "Statements run again because their connec
 IN_USE = Gauge("database_connections_in_use", "Connections running a statement.", multiprocess_mode="livesum")
 POOL_SIZE = Gauge("database_connections_max", "The largest number of connections.", multiprocess_mode="livesum")
 AUTHENTICATION_FAILURES = Counter("authentication_failures", "Refused tokens, by reason.", ["reason"])
+STREAMS = Gauge("event_streams_open", "Streams of GET /api/events.", multiprocess_mode="livesum")
 LIMIT_HITS = Counter("rate_limit_hits", "Requests refused by a limit, by limit.", ["limit"])
 JWKS_AGE = Gauge("jwks_age_seconds", "Time since the key set was fetched.", multiprocess_mode="livemax")
 
@@ -53,7 +54,9 @@ def _of(route: str, method: str, status: int) -> Any:
 
 
 def request_ended(scope: Scope, status: int, seconds: float) -> None:
-    """Count a request under the path that its route declares."""
+    """Count a request under the path that its route declares; a stream is none, however long it was open."""
+    if "is_stream" in scope["state"]:
+        return
     route = getattr(scope.get("route"), "path", "other")
     _of(route, scope["method"] if scope["method"] in METHODS else "other", status or CLIENT_LEFT).observe(seconds)
 

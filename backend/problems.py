@@ -19,6 +19,7 @@ CODES = {
     "TOKEN_EXPIRED": (401, "Token expired"),
     "INVALID_TOKEN": (401, "Invalid token"),
     "RATE_LIMIT_EXCEEDED": (429, "Rate limit exceeded"),
+    "TOO_MANY_STREAMS": (429, "Too many streams"),
     "NOT_FOUND": (404, "Not found"),
     "METHOD_NOT_ALLOWED": (405, "Method not allowed"),
     "BODY_TOO_LARGE": (413, "Body too large"),

@@ -131,6 +131,7 @@ def serving(configuration: Settings, port: int = 0, router: APIRouter | None = N
             time.sleep(0.005)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
+        app.state.live.end()
         server.should_exit = True
         thread.join()
 

@@ -69,7 +69,7 @@ def test_a_since_that_is_no_number_of_a_change_is_a_422(ann: httpx.Client, since
     assert_problem(ann.get(f"/api/changes?since={since}"), 422, "VALIDATION_ERROR")
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "sinse=1", "limit=x"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "from=1", "limit=x"])
 def test_a_query_that_is_not_known_is_a_422(ann: httpx.Client, query: str) -> None:
     assert_problem(ann.get(f"/api/changes?{query}"), 422, "VALIDATION_ERROR")
 

@@ -73,6 +73,7 @@ def test_each_command_of_the_tour_does_what_it_says(root: Path, newcomer: Callab
         '{"name":"bills","color":"#3366ff"}',
         '"action":"updated"',
         '"deleted":true',
+        "event: change",
         '"title":"Replaced","description":null',
         '{"tasks":0,"tags":0',
         '"user_id":"alice"',

@@ -136,6 +136,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream Events
+         * @description What is changed from now on, as it happens (Server-Sent Events).
+         *
+         *     Each event is what `GET /api/changes` would answer, so that a client that was away goes on from its last `id`, by
+         *     `Last-Event-ID` here or by `since` there. The token's end ends the stream.
+         */
+        get: operations["stream_events_api_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tags": {
         parameters: {
             query?: never;
@@ -904,7 +927,7 @@ export interface components {
              * @example VALIDATION_ERROR
              * @enum {string}
              */
-            code: "MISSING_TOKEN" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "RATE_LIMIT_EXCEEDED" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "CHANGE_NOT_FOUND" | "CHANGES_NOT_KEPT" | "CHANGED_SINCE" | "STILL_IN_USE" | "LIMIT_REACHED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
+            code: "MISSING_TOKEN" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "RATE_LIMIT_EXCEEDED" | "TOO_MANY_STREAMS" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "CHANGE_NOT_FOUND" | "CHANGES_NOT_KEPT" | "CHANGED_SINCE" | "STILL_IN_USE" | "LIMIT_REACHED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
             /**
              * Request Id
              * @example 0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b
@@ -2560,6 +2583,115 @@ export interface operations {
                 };
             };
             /** @description Rate limit exceeded (`RATE_LIMIT_EXCEEDED`) */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Internal error (`INTERNAL_ERROR`) */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Database unavailable (`DATABASE_UNAVAILABLE`) or Authentication keys unavailable (`AUTH_KEYS_UNAVAILABLE`) or Overloaded (`OVERLOADED`) */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    stream_events_api_events_get: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `id` of the last event that was read: what was changed since then comes first. */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `change`: what `GET /api/changes` answers, in `data`, with its `seq` as `id`; the first one comes at once. `end`: why it ends. A comment every 15 s. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Invalid header (`INVALID_HEADER`) */
+            400: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Changes not kept (`CHANGES_NOT_KEPT`) */
+            410: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many streams (`TOO_MANY_STREAMS`) or Rate limit exceeded (`RATE_LIMIT_EXCEEDED`) */
             429: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];

@@ -1,0 +1,364 @@
+"""Changes as they happen: Server-Sent Events from the change log, for every stream that this process has open."""
+
+import asyncio
+import json
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from secrets import token_hex
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from backend.auth import CurrentUser
+from backend.changes import MAX_SEQ, document, page_of, sync_statement
+from backend.database import Database, Db
+from backend.metrics import STREAMS
+from backend.problems import Problem, responses
+from backend.routing import UserRoute
+
+router = APIRouter(prefix="/api/events", tags=["changes"], route_class=UserRoute)
+
+MAX_STREAMS = 20  # of one user in one process
+PAGE = 100
+SECONDS_BETWEEN_COMMENTS = 15
+SECONDS_BETWEEN_LOOKS = 1
+SECONDS_TO_SEND = 10
+REDIS_TIMEOUT_SECONDS = 0.5
+CHANNEL = "tasks:changes"  # in Redis
+# Of the users who listen in this process, those who have a greater seq by now than it knows of. As the role that sees
+# the log of every user.
+LOOK = """
+    SET LOCAL ROLE task_keeper;
+    SELECT known.user_id
+    FROM unnest(%(users)s::text[], %(seqs)s::bigint[]) AS known (user_id, seq),
+        LATERAL (SELECT seq FROM change WHERE user_id = known.user_id ORDER BY seq DESC LIMIT 1) AS newest
+    WHERE newest.seq > known.seq
+"""
+HEADERS = {"X-Accel-Buffering": "no"}  # nginx passes on at once what it gets
+
+log = structlog.get_logger()
+
+
+class Channel:
+    """The open streams of one user: how far the furthest of them is, and what wakes them."""
+
+    def __init__(self, db: Database, user_id: str) -> None:
+        self._db, self._user_id = db, user_id
+        self.streams = self.seq = 0
+        self.woken = asyncio.get_running_loop().create_future()
+        self._pages: dict[int, asyncio.Task[tuple[int, str, bool]]] = {}
+
+    def wake(self) -> None:
+        """Let every stream look for what is new."""
+        self.woken.set_result(None)
+        self.woken = asyncio.get_running_loop().create_future()
+
+    async def page_after(self, seq: int | None) -> tuple[int, str, bool]:
+        """Return the seq to go on from, the JSON of the changes since then, and whether there are more.
+
+        Streams that are at the same place share one statement. Without a seq there are no changes: it begins now.
+        Raises Problem.
+        """
+        place = MAX_SEQ if seq is None else seq
+        if place not in self._pages:
+            self._pages[place] = asyncio.create_task(self._read(place))
+            self._pages[place].add_done_callback(lambda task: self._pages.pop(place) and task.exception())
+        page = await asyncio.shield(self._pages[place])
+        self.seq = max(self.seq, page[0])
+        return page
+
+    async def _read(self, place: int) -> tuple[int, str, bool]:
+        rows = await self._db.run(sync_statement(), self._user_id, repeatable=True, _since=place, _limit=PAGE)
+        following, changed = (rows[0][0], []) if place == MAX_SEQ else page_of(rows, place, PAGE)
+        return following, document(following, changed), len(changed) >= PAGE
+
+
+class Live:
+    """Every stream of one process, and what tells them of changes: this process, the database, or Redis."""
+
+    def __init__(self, redis_url: str | None) -> None:
+        self._redis_url = redis_url
+        self._channels: dict[str, Channel] = {}
+        self._me = token_hex(8)
+        self._unsaid: set[str] = set()  # users of whose changes the other processes are not told yet
+        self._listening: list[asyncio.Task[None]] = []
+        self._telling: asyncio.Task[None] | None = None
+        self.ended = False
+
+    @contextmanager
+    def running(self, db: Database) -> Iterator[None]:
+        """Serve the streams of an application with this database, until it ends or the process is told to."""
+        self._db, self._loop = db, asyncio.get_running_loop()
+        db.on_change = self._changed
+        before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            # A server ends its lifespan when every request has been answered, and so would wait for the streams.
+            before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+            for number, handler in before.items():
+                signal.signal(number, self._on_signal(handler))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._end()
+
+    def _on_signal(self, handler: Any) -> Any:
+        def end(number: int, frame: Any) -> None:
+            self.end()
+            if callable(handler):
+                handler(number, frame)
+
+        return end
+
+    def end(self) -> None:
+        """End every stream, with an event that says so. From any thread."""
+        self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self.ended = True
+        for channel in self._channels.values():
+            channel.wake()
+        self._stop_listening()
+
+    def join(self, user_id: str) -> Channel:
+        """Return the user's channel, with one stream more; raise Problem TOO_MANY_STREAMS."""
+        channel = self._channels.setdefault(user_id, Channel(self._db, user_id))
+        if channel.streams >= MAX_STREAMS:
+            raise Problem(
+                "TOO_MANY_STREAMS",
+                f"You have {MAX_STREAMS} streams open. Close one first.",
+                headers={"Retry-After": str(SECONDS_BETWEEN_COMMENTS)},
+            )
+        channel.streams += 1
+        STREAMS.inc()
+        if not self._listening and not self.ended:
+            self._listening = [asyncio.create_task(self._look())]
+            if self._redis_url:
+                self._listening.append(asyncio.create_task(self._listen(self._redis_url)))
+        return channel
+
+    def leave(self, user_id: str) -> None:
+        """Count one stream of the user's less."""
+        STREAMS.dec()
+        self._channels[user_id].streams -= 1
+        if self._channels[user_id].streams == 0:
+            del self._channels[user_id]
+        if not self._channels:
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        for task in self._listening:
+            task.cancel()
+        self._listening = []
+
+    def _wake(self, user_id: str) -> None:
+        if channel := self._channels.get(user_id):
+            channel.wake()
+
+    def _changed(self, user_id: str) -> None:
+        """Tell the user's streams, here and in other processes, of a change that this process has made."""
+        self._wake(user_id)
+        if self._redis_url:
+            self._unsaid.add(user_id)
+            if self._telling is None or self._telling.done():
+                self._telling = asyncio.create_task(self._tell(self._redis_url))
+
+    async def _look(self) -> None:
+        """Look into the database once a second: what other processes did, of all who listen here. Never returns."""
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            users, seqs = zip(*((user, channel.seq) for user, channel in self._channels.items()), strict=True)
+            with suppress(Problem):  # the database is away, and is looked into again
+                for (user_id,) in await self._db.run(LOOK, repeatable=True, users=list(users), seqs=list(seqs)):
+                    self._wake(user_id)
+
+    async def _tell(self, url: str) -> None:
+        """Tell the other processes, by Redis, of all changes since the last time. Without Redis they see them later."""
+        from redis.asyncio import Redis
+        from redis.exceptions import RedisError
+
+        with suppress(RedisError, OSError):
+            async with Redis.from_url(
+                url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS
+            ) as redis:
+                while self._unsaid:
+                    said = json.dumps({"from": self._me, "users": list(self._unsaid)})
+                    self._unsaid.clear()
+                    await redis.publish(CHANNEL, said)
+
+    async def _listen(self, url: str) -> None:
+        """Listen to what other processes say in Redis. Never returns."""
+        from redis.asyncio import Redis
+        from redis.exceptions import RedisError
+
+        while True:
+            with suppress(RedisError, OSError):
+                async with Redis.from_url(url) as redis, redis.pubsub() as subscription:
+                    await subscription.subscribe(CHANNEL)
+                    async for message in subscription.listen():
+                        said = json.loads(message["data"]) if message["type"] == "message" else {"from": self._me}
+                        for user_id in said["users"] if said["from"] != self._me else ():
+                            self._wake(user_id)
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _event(name: str, data: str, seq: int | None = None) -> bytes:
+    """Return an event (HTML standard, section 9.2): its data is on one line, as JSON may be."""
+    number = "" if seq is None else f"id: {seq}\n"
+    line = data.translate({10: " ", 13: " "})
+    return f"{number}event: {name}\ndata: {line}\n\n".encode()
+
+
+class Stream(Response):
+    """One open stream. Of what its reader has not taken it holds one event, and of what is to come only the place."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, live: Live, user_id: str, expires_at: float, channel: Channel) -> None:
+        self.status_code, self.background = 200, None
+        self.init_headers(HEADERS)
+        self._live, self._user_id, self._expires_at, self._channel = live, user_id, expires_at, channel
+        self._woken = channel.woken
+
+    async def begin(self, seq: int | None) -> None:
+        """Read the first page, so that a seq that is not kept is an answer of its own; raise Problem."""
+        self._page = await self._channel.page_after(seq)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["is_stream"] = True
+        self._send = send
+        gone = asyncio.create_task(_until_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._write(_event("change", self._page[1], self._page[0]))
+            if reason := await self._follow(gone):
+                await self._write(_event("end", json.dumps({"reason": reason})), more=False)
+        except TimeoutError:
+            raise ClientDisconnect from None  # too slow: it comes back, and goes on from what it has
+        finally:
+            gone.cancel()
+            self._live.leave(self._user_id)
+
+    async def _follow(self, gone: asyncio.Task[None]) -> str | None:
+        """Send what happens, and return why it ends; None if the reader has gone."""
+        seq, _, more = self._page
+        while not gone.done():
+            left = self._expires_at - time.time()
+            if self._live.ended:
+                return "shutdown"
+            if left <= 0:
+                return "token_expired"
+            if not more and not self._woken.done():
+                done, _ = await asyncio.wait(
+                    {gone, self._woken}, timeout=min(left, SECONDS_BETWEEN_COMMENTS), return_when="FIRST_COMPLETED"
+                )
+                if not done and left > SECONDS_BETWEEN_COMMENTS:
+                    await self._write(b":\n\n")
+                continue
+            self._woken = self._channel.woken
+            try:
+                following, data, more = await self._channel.page_after(seq)
+            except Problem as problem:
+                if problem.code == "CHANGES_NOT_KEPT":
+                    return "changes_not_kept"
+                more = True  # the database is away: ask again
+                await asyncio.wait({gone}, timeout=SECONDS_BETWEEN_LOOKS)
+                continue
+            if following > seq:
+                seq = following
+                await self._write(_event("change", data, seq))
+        return None
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        async with asyncio.timeout(SECONDS_TO_SEND):
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _last_event_id(request: Request) -> int | None:
+    """Return the seq that a stream goes on from; raise Problem INVALID_HEADER."""
+    said = request.headers.get("last-event-id")
+    if not said:
+        return None
+    if not re.fullmatch(r"\d{1,19}", said, re.ASCII) or int(said) > MAX_SEQ:
+        raise Problem("INVALID_HEADER", "Last-Event-ID must be the id of an event of this stream.")
+    return int(said)
+
+
+EVENTS = {
+    "description": "`change`: what `GET /api/changes` answers, in `data`, with its `seq` as `id`; the first one comes "
+    "at once. `end`: why it ends. A comment every 15 s.",
+    "content": {
+        "text/event-stream": {
+            "schema": {"type": "string"},
+            "itemSchema": {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {
+                    "id": {"type": "string", "pattern": r"^\d+$"},
+                    "event": {"type": "string", "enum": ["change", "end"]},
+                    "data": {
+                        "type": "string",
+                        "contentMediaType": "application/json",
+                        "contentSchema": {
+                            "anyOf": [
+                                {"$ref": "#/components/schemas/Changes"},
+                                {
+                                    "type": "object",
+                                    "required": ["reason"],
+                                    "properties": {
+                                        "reason": {
+                                            "type": "string",
+                                            "enum": ["token_expired", "shutdown", "changes_not_kept"],
+                                        }
+                                    },
+                                },
+                            ]
+                        },
+                    },
+                },
+            },
+        }
+    },
+}
+LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The `id` of the last event that was read: what was changed since then comes first.",
+    "schema": {"type": "string", "pattern": r"^\d{0,18}$"},
+}
+
+
+@router.get(
+    "",
+    response_model=None,
+    responses={200: EVENTS, **responses("INVALID_HEADER", "CHANGES_NOT_KEPT", "TOO_MANY_STREAMS")},
+    openapi_extra={"parameters": [LAST_EVENT_ID]},
+)
+async def stream_events(request: Request, user: CurrentUser, db: Db) -> Stream:
+    """What is changed from now on, as it happens (Server-Sent Events).
+
+    Each event is what `GET /api/changes` would answer, so that a client that was away goes on from its last `id`, by
+    `Last-Event-ID` here or by `since` there. The token's end ends the stream.
+    """
+    seq = _last_event_id(request)
+    live: Live = request.app.state.live
+    stream = Stream(live, user.user_id, user.expires_at, live.join(user.user_id))
+    try:
+        await stream.begin(seq)
+    except BaseException:
+        live.leave(user.user_id)
+        raise
+    return stream
