@@ -28,7 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from backend.database import sql
+from backend.connection import Prepared
+from backend.database import prepared, sql
 from backend.fields import in_utc
 from backend.recurrence import next_occurrence
 from backend.statements import KEPT, Statements, as_json, count
@@ -112,11 +113,11 @@ class TaskStatements(Statements):
         _, _, status, rule, *_ = before
         return status != COMPLETED and changes.get("recurrence_rule", rule) is not None
 
-    def _complete_unless_recurring(self, fields: frozenset[str]) -> str:
+    def _complete_unless_recurring(self, fields: frozenset[str]) -> Prepared:
         """Complete one task, unless it recurs (see complete_one). The answer: its JSON and version or nulls; SEEN."""
         return self.changing(fields, and_(self.this, self.matches, not_(self._comes_again(fields))), self._seen_columns)
 
-    def _complete_one(self, fields: frozenset[str]) -> str:
+    def _complete_one(self, fields: frozenset[str]) -> Prepared:
         """Complete a recurring task that still has the version seen, and make its next occurrence.
 
         The answer: its JSON and version; nothing if it changed in between.
@@ -125,7 +126,7 @@ class TaskStatements(Statements):
         condition = and_(self.own, self.table.c.id == seen.c.id, self.table.c.version == seen.c.version)
         changed = self._changed(fields, condition)
         shown = self.shown_of(changed)
-        return sql(select(as_json(shown), shown.c.version).add_cte(self._made_next(changed, seen)))
+        return prepared(select(as_json(shown), shown.c.version).add_cte(self._made_next(changed, seen)))
 
     def _complete_all_unless_recurring(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str:
         """Complete all, or none if one recurs (see complete_all). The answer: how many; SEEN of each that recurs."""

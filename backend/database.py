@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import psycopg2
 import structlog
 from fastapi import Depends, Request
+from psycopg2 import errors
 from psycopg2.extras import register_uuid
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from backend.connection import STATEMENT_TIMEOUT_SECONDS, Connection
+from backend.connection import STATEMENT_TIMEOUT_SECONDS, Connection, Prepared
 from backend.metrics import RETRIES, STATEMENTS, WAITS
 from backend.problems import Problem, internal_error, invalid
 
@@ -21,10 +22,11 @@ PREFIX = (
     "SET LOCAL ROLE task_api; "  # which row-level security binds, whatever the connection's own role may do
     "SET LOCAL app.user_id = %(user_id)s; "
     f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'; "
-    "SET LOCAL TimeZone = 'UTC'; "
+    "SET LOCAL TimeZone = 'UTC'"
 )
+# What is asked once of a database. A pooler hands out process numbers of its own, so that another one is its sign.
+SERVER = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus'), pg_backend_pid()"
 # Citus hands settings on to its shards only so, and only where each is a message of its own (docs/operations.md).
-CITUS = "SELECT 1 FROM pg_extension WHERE extname = 'citus'"
 PROPAGATE = "SET LOCAL citus.propagate_set_commands = 'local'"
 MAX_WAITING = 1000
 RETRY_CONNECT_SECONDS = 0.2
@@ -65,6 +67,11 @@ def sql(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=DIALECT))
 
 
+def prepared(statement: ClauseElement) -> Prepared:
+    """Return the same of a statement whose best plan is the same whatever its parameters are."""
+    return Prepared(sql(statement))
+
+
 def quoted(name: str) -> str:
     """Return the name of a table or column as SQL takes it: a reserved word such as "order" with its quotes."""
     return str(DIALECT.identifier_preparer.quote(name))
@@ -97,22 +104,32 @@ class Database:
         self.pool_size = pool_size
         self.in_use = 0
         self.distributed: bool | None = None  # by Citus; looked up with the first connection
+        self.prepares = False  # whether a connection keeps its prepared statements, which one of a pooler does not
         self._connecting = asyncio.Lock()
         self._waiting = 0
 
-    async def run(self, text: str, user_id: str | None = None, /, *, repeatable: bool = False, **values: Any) -> "Rows":
-        """Run one statement as one user, in one message, and return its rows.
+    async def run(
+        self,
+        statement: str | tuple[str, ...],
+        user_id: str | None = None,
+        /,
+        *,
+        repeatable: bool = False,
+        **values: Any,
+    ) -> "Rows":
+        """Run one statement as one user, in one message, and return its rows; of several, those of the last.
 
         A repeatable one is run again, once, on a fresh connection, if its connection was lost before it answered: then
         nobody knows whether it was done. Without a user it runs as the connection's own role: that is for checks,
         never for a user's data. Raises Problem: DATABASE_UNAVAILABLE, OVERLOADED, INTERNAL_ERROR, or what a
         constraint means.
         """
+        parts = (statement,) if isinstance(statement, str) else statement
         if user_id is not None:
             values["user_id"] = user_id
         ends = asyncio.get_running_loop().time() + self._wait_seconds
         try:
-            return Rows(await self._run_on(await self._take(ends), text, user_id, values))
+            return Rows(await self._run_on(await self._take(ends), parts, user_id, values))
         except LostConnectionError as lost:
             if not repeatable:
                 raise _problem(lost.error) from None
@@ -120,21 +137,21 @@ class Database:
             RETRIES.inc()
         self._drop_idle()  # what one of them met, the others have most likely met too
         try:
-            return Rows(await self._run_on(await self._take(ends), text, user_id, values), repeated=True)
+            return Rows(await self._run_on(await self._take(ends), parts, user_id, values), repeated=True)
         except LostConnectionError as lost:
             raise _problem(lost.error) from None
 
     async def _run_on(
-        self, connection: Connection, text: str, user_id: str | None, values: dict[str, Any]
+        self, connection: Connection, parts: tuple[str, ...], user_id: str | None, values: dict[str, Any]
     ) -> list[tuple[Any, ...]]:
         self.in_use += 1
         started = time.perf_counter()
         try:
             if user_id is None:
-                return await connection.execute(text, values)
+                return await connection.execute(*parts, values=values)
             if self.distributed:
-                return await self._run_in_messages(connection, text, values)
-            return await connection.execute(PREFIX + text, values)
+                return await self._run_in_messages(connection, parts, values)
+            return await self._run_in_one_message(connection, parts, values)
         except TimeoutError:
             log.error("database_error", error="no answer within the statement timeout")
             raise _unavailable() from None
@@ -147,18 +164,30 @@ class Database:
             self.in_use -= 1
             self._give_back(connection)
 
-    @staticmethod
-    async def _run_in_messages(connection: Connection, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        """Run a statement in a transaction of several messages, each setting in one of its own, as Citus needs it."""
-        role, *settings = PREFIX.rstrip("; ").split("; ")
+    async def _run_in_one_message(
+        self, connection: Connection, parts: tuple[str, ...], values: dict[str, Any]
+    ) -> list[tuple[Any, ...]]:
         try:
-            for message in ("BEGIN", role, PROPAGATE, *settings):
-                await connection.execute(message, values)
-            rows = await connection.execute(text, values)
-            await connection.execute("COMMIT", {})
+            return await connection.execute(PREFIX, *parts, values=values, prepare=self.prepares)
+        except errors.InvalidSqlStatementName:  # a prepared statement is gone, and nothing of the message was done
+            if self.prepares:
+                log.warning("prepared_statement_lost", effect="no statement is prepared any more")
+            self.prepares = False
+            return await connection.execute(PREFIX, *parts, values=values)
+
+    @staticmethod
+    async def _run_in_messages(
+        connection: Connection, parts: tuple[str, ...], values: dict[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement in a transaction of several messages, each setting in one of its own, as Citus needs it."""
+        role, *settings = PREFIX.split("; ")
+        try:
+            for message in ("BEGIN", role, PROPAGATE, *settings, *parts):
+                rows = await connection.execute(message, values=values)
+            await connection.execute("COMMIT")
         except psycopg2.Error:
             if connection.usable:
-                await connection.execute("ROLLBACK", {})
+                await connection.execute("ROLLBACK")
             raise
         return rows
 
@@ -204,7 +233,8 @@ class Database:
                 try:
                     connection = await Connection.open(self._url)
                     if self.distributed is None:
-                        self.distributed = bool(await connection.execute(CITUS, {}))
+                        [(self.distributed, pid)] = await connection.execute(SERVER)
+                        self.prepares = pid == connection.backend_pid
                     return connection
                 except psycopg2.OperationalError as error:
                     log.warning("database_unreachable", error=str(error).strip().splitlines()[0])

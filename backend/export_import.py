@@ -134,11 +134,12 @@ def document() -> type[BaseModel]:
     )
 
 
-def _import_statement() -> str:
+def _import_statement() -> tuple[str, ...]:
     limited = [(part, part.limited) for part in EXPORTED if part.limited and part.limited.max_per_user is not None]
     room = [part.room(statements) for part, statements in limited]
     counts = [count(part.inserted(room)) for part in EXPORTED]
-    return "".join(statements.in_turn() for _, statements in limited) + sql(select(and_(true(), *room), *counts))
+    turns = [turn for _, statements in limited for turn in statements.in_turn()]
+    return (*turns, sql(select(and_(true(), *room), *counts)))
 
 
 async def _export(db: Database, user_id: str, pages: dict[str, tuple[str, str]], first: Rows) -> AsyncIterator[str]:

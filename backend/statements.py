@@ -25,7 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from backend.database import sql
+from backend.connection import Prepared
+from backend.database import prepared, sql
 
 # How many shapes of one statement are kept: more than clients use, few enough for one who tries them all.
 KEPT = 500
@@ -64,11 +65,11 @@ class Statements:
         # If-Match: any of these versions, or no condition at all.
         self.matches = or_(VERSIONS.is_(None), table.c.version == func.any(VERSIONS))
         one = select(*self.shown).where(self.this).subquery("shown")
-        self.read = sql(select(as_json(one), one.c.version))
-        self.create = self._create()
+        self.read = prepared(select(as_json(one), one.c.version))
+        self.create = (*self.in_turn(), self._create())
         gone = delete(table).where(and_(self.this, self.matches)).returning(table.c.id).cte("changed")
         before = select(table.c.id).where(self.this).cte("before")
-        self.delete = sql(select(gone.c.id.is_not(None)).select_from(before.outerjoin(gone, true())))
+        self.delete = prepared(select(gone.c.id.is_not(None)).select_from(before.outerjoin(gone, true())))
         self.update_one = lru_cache(KEPT)(self._update_one)
         self.update_all = lru_cache(KEPT)(self._update_all)
         self.delete_all = lru_cache(KEPT)(self._delete_all)
@@ -84,13 +85,13 @@ class Statements:
             values["updated_at"] = func.now()
         return values | {"version": self.table.c.version + literal_column("1" if fields else "0")}
 
-    def in_turn(self) -> str:
+    def in_turn(self) -> tuple[str, ...]:
         """Return what goes before a statement that counts a user's rows, so that two of them do not count at once."""
         if self.max_per_user is None:
-            return ""
-        whose = func.concat(bindparam("user_id"), literal_column(f"' {self.table.name}'"))
+            return ()
+        whose = func.concat(cast(bindparam("user_id"), Text), literal_column(f"' {self.table.name}'"))
         key = func.hashtextextended(whose, literal_column("0"))
-        return f"{sql(select(func.pg_advisory_xact_lock(key)))}; "
+        return (prepared(select(func.pg_advisory_xact_lock(key))),)
 
     def room_for(self, more: Any) -> ColumnElement[bool]:
         """Return whether the user may have so many rows more."""
@@ -100,7 +101,7 @@ class Statements:
         room: ColumnElement[bool] = own + more <= literal_column(str(self.max_per_user))
         return room
 
-    def _create(self) -> str:
+    def _create(self) -> Prepared:
         """Make a row. The answer: its JSON and version, whether it is new, and whether it is as the body says.
 
         An Idempotency-Key makes the id, so that a repeat meets the row that the first request made. DO UPDATE, because
@@ -124,19 +125,20 @@ class Statements:
         given = [(cast(new.c[name], self.table.c[name].type), name) for name in self.fields]
         same = and_(*(column.is_not_distinct_from(bindparam(name)) for column, name in given))
         query = select(as_json(shown), shown.c.version, new.c["_inserted"], same).select_from(new.join(shown, true()))
-        return self.in_turn() + sql(query)
+        return prepared(query)
 
     def shown_of(self, rows: Any) -> Any:
         """Return the columns of a row's JSON from a CTE that has more."""
         return select(*(rows.c[column.name] for column in self.shown)).subquery("shown")
 
-    def changing(self, fields: frozenset[str], condition: ColumnElement[bool], before: Sequence[Any]) -> str:
+    def changing(self, fields: frozenset[str], condition: ColumnElement[bool], before: Sequence[Any]) -> Prepared:
         """Change one row if the condition holds. The answer: its JSON and version, or nulls; then columns as before."""
         seen = select(*before).where(self.this).cte("before")
         changed = update(self.table).where(condition).values(self.values(fields)).returning(*self.shown).cte("changed")
-        return sql(select(as_json(changed), changed.c.version, *seen.c).select_from(seen.outerjoin(changed, true())))
+        query = select(as_json(changed), changed.c.version, *seen.c)
+        return prepared(query.select_from(seen.outerjoin(changed, true())))
 
-    def _update_one(self, fields: frozenset[str]) -> str:
+    def _update_one(self, fields: frozenset[str]) -> Prepared:
         """Change one row, if its version matches. The answer: its JSON and version or nulls; id and version before."""
         return self.changing(fields, and_(self.this, self.matches), (self.table.c.id, self.table.c.version))
 

@@ -25,7 +25,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import Field, SQLModel
 
 from backend.auth import CurrentUser
-from backend.database import Db, sql
+from backend.connection import Prepared
+from backend.database import Db, prepared, sql
 from backend.export_import import EXPORTED, Exported
 from backend.fields import MAX_USER_ID_LENGTH
 from backend.problems import BODY_PROBLEMS, CODES, PATTERN_MESSAGES, Problem, responses
@@ -122,7 +123,7 @@ def _list() -> str:
     return sql(select(as_json(listed)))
 
 
-def _color() -> str:
+def _color() -> Prepared:
     values = {"user_id": bindparam("user_id"), "name": NAME, "color": bindparam("color")}
     write = upsert(tag).values(values)
     changed = (
@@ -130,7 +131,7 @@ def _color() -> str:
         .returning(tag.c.name, tag.c.color)
         .cte("changed")
     )
-    return sql(select(as_json(changed), EXISTS).select_from(changed))
+    return prepared(select(as_json(changed), EXISTS).select_from(changed))
 
 
 def _retag(tags: ColumnElement[Any]) -> Any:
