@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from backend.database import DIALECT, Logged, sql
+from backend.database import DIALECT, Logged, prepared, sql
 from backend.fields import MAX_USER_ID_LENGTH
 
 ACTIONS = ("created", "updated", "deleted")
@@ -120,8 +120,10 @@ def entry(resource: str, key: Any, action: ColumnElement[str], before: Any = Non
 def logged(query: Any, *entries: Any, done: str | None = None) -> Logged:
     """Return a statement that logs what its CTEs changed, under the next seq, if they changed anything.
 
-    `done` is a query for what a repeat answers whose first try was done: without one, the statement is not repeated.
+    `done` is for a write of one row: the query for what a repeat answers whose first try was done. Others, whose plan
+    depends on how many rows there are, are neither repeated nor prepared.
     """
     log = LOG.columns(change.c.seq).add_cte(union_all(*entries).cte("entry")).cte("log")
     seq = select(log.c.seq).limit(literal_column("1")).scalar_subquery()
-    return Logged(sql(query.add_columns(seq)), done)
+    statement = query.add_columns(seq)
+    return Logged((prepared(statement) if done else sql(statement),), done)

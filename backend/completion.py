@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backend.changelog import CREATED, entry, logged, whole
+from backend.database import Logged
 from backend.fields import in_utc
 from backend.recurrence import next_occurrence
 from backend.statements import KEPT, Statements, as_json, count
@@ -112,11 +113,11 @@ class TaskStatements(Statements):
         _, _, status, rule, *_ = before
         return status != COMPLETED and changes.get("recurrence_rule", rule) is not None
 
-    def _complete_unless_recurring(self, fields: frozenset[str]) -> str:
+    def _complete_unless_recurring(self, fields: frozenset[str]) -> str | Logged:
         """Complete one task, unless it recurs (see complete_one). The answer: its JSON and version or nulls; SEEN."""
         return self.changing(fields, and_(self.this, self.matches, not_(self._comes_again(fields))), self._seen_columns)
 
-    def _complete_one(self, fields: frozenset[str]) -> str:
+    def _complete_one(self, fields: frozenset[str]) -> Logged:
         """Complete a recurring task that still has the version seen, and make its next occurrence.
 
         The answer: its JSON and version; nothing if it changed in between.
@@ -128,7 +129,7 @@ class TaskStatements(Statements):
         query = select(as_json(shown), shown.c.version)
         return logged(query, *self._completion(self.before(condition), changed, seen), done=self._as_it_is())
 
-    def _complete_all_unless_recurring(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str:
+    def _complete_all_unless_recurring(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Logged:
         """Complete all, or none if one recurs (see complete_all). The answer: how many; SEEN of each that recurs."""
         # Locked first, so that whoever else changes them, they are seen as they are when they are changed.
         matching = self._locked(condition, fields)
@@ -138,7 +139,7 @@ class TaskStatements(Statements):
         query = select(count(changed), *recurring.c).select_from(one.outerjoin(recurring, true()))
         return logged(query, self.updated(matching, changed))
 
-    def _complete_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str:
+    def _complete_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Logged:
         """Complete all, and make the next occurrences of those seen. The answer: how many; 0 if one changed since."""
         seen, matching = self._seen(), self._locked(condition, fields)
         same = and_(seen.c.id == matching.c.id, seen.c.version == matching.c.version, matching.c.comes_again)

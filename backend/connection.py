@@ -1,13 +1,38 @@
 """One connection to PostgreSQL: psycopg2's asynchronous mode, driven by the event loop."""
 
 import asyncio
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Any
 
 import psycopg2
+from psycopg2 import errors
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 
 STATEMENT_TIMEOUT_SECONDS = 10
 ENDED = "57P"  # SQLSTATEs: an administrator, a crash, or a database that is starting or was dropped
+MAX_PREPARED = 100  # on one connection: clients choose which fields a PATCH names, so there can be many
+
+
+class Prepared(str):
+    """A statement that PostgreSQL parses and plans once on each connection, and not each time (docs/decisions/0015)."""
+
+    def __init__(self, text: str) -> None:
+        parameters: list[str] = []
+
+        def numbered(match: re.Match[str]) -> str:
+            if match[0] == "%%":
+                return match[0]
+            # A number for each place: the same value may have another type in another.
+            parameters.append(match[0])
+            return f"${len(parameters)}"
+
+        body = re.sub(r"%%|%\(\w+\)s", numbered, text)
+        # Made of the text, so that one name never means two statements, whoever else uses the connection.
+        self.name = f"s_{blake2b(text.encode(), digest_size=8).hexdigest()}"
+        self.prepare = f"PREPARE {self.name} AS {body}"
+        self.execute = f"EXECUTE {self.name}({', '.join(parameters)})"
 
 
 async def _ready(fileno: int, state: int) -> None:
@@ -33,6 +58,7 @@ class Connection:
         self._fileno = raw.fileno()
         self._loop = asyncio.get_running_loop()
         self._result: asyncio.Future[None] | None = None
+        self._prepared: dict[Prepared, None] = {}  # the one used last at the end
         self.usable = True
         self._watch()
 
@@ -49,8 +75,59 @@ class Connection:
             raise
         return cls(raw)
 
-    async def execute(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        """Send one message and return the rows of its last statement; raise psycopg2.Error or TimeoutError."""
+    @property
+    def backend_pid(self) -> int:
+        """The process that serves this connection, as it was told when it connected: a pooler tells another number."""
+        return int(self._raw.info.backend_pid)
+
+    async def execute(
+        self, *parts: str, values: dict[str, Any] | None = None, prepare: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """Send statements as one message, and return the rows of the last; raise psycopg2.Error or TimeoutError.
+
+        With `prepare`, each that is `Prepared` is prepared on this connection when it is first used.
+        """
+        if not prepare:
+            return await self._send("; ".join(parts), values)
+        message, new = self._message(parts)
+        try:
+            rows = await self._send(message, values)
+        except psycopg2.Error as error:
+            there = [statement for statement in new if statement.name in str(error)]
+            if isinstance(error, errors.DuplicatePreparedStatement) and there:
+                # From a message that failed after its PREPARE, which no rollback takes back.
+                self._prepared |= dict.fromkeys(there)
+            elif isinstance(error, errors.FeatureNotSupported) and any(part in self._prepared for part in parts):
+                # "cached plan must not change result type": a migration changed a column of its answer.
+                await self._send("DEALLOCATE ALL")
+                self._prepared.clear()
+            else:
+                raise
+            return await self.execute(*parts, values=values, prepare=True)  # nothing of the message was done
+        self._prepared |= dict.fromkeys(new)
+        return rows
+
+    def _message(self, parts: Iterable[str]) -> tuple[str, list[Prepared]]:
+        """Return the parts as one message, and those that it prepares."""
+        texts: list[str] = []
+        new: list[Prepared] = []
+        for part in parts:
+            if not isinstance(part, Prepared):
+                texts.append(part)
+                continue
+            if part in self._prepared:
+                self._prepared[part] = self._prepared.pop(part)
+            else:
+                if len(self._prepared) + len(new) >= MAX_PREPARED:
+                    oldest = next(iter(self._prepared))
+                    del self._prepared[oldest]
+                    texts.append(f"DEALLOCATE {oldest.name}")
+                texts.append(part.prepare)
+                new.append(part)
+            texts.append(part.execute)
+        return "; ".join(texts), new
+
+    async def _send(self, text: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         cursor = self._raw.cursor()
         self._result = self._loop.create_future()
         # Not asyncio.timeout(), which costs a tenth of the time of a statement.

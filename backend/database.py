@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import psycopg2
 import structlog
 from fastapi import Depends, Request
+from psycopg2 import errors
 from psycopg2.extras import register_uuid
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from backend.connection import STATEMENT_TIMEOUT_SECONDS, Connection
+from backend.connection import STATEMENT_TIMEOUT_SECONDS, Connection, Prepared
 from backend.metrics import RETRIES, STATEMENTS, WAITS
 from backend.problems import Problem, internal_error, invalid
 
@@ -25,20 +26,21 @@ PREFIX = (
     "SET LOCAL ROLE task_api; "  # which row-level security binds, whatever the connection's own role may do
     "SET LOCAL app.user_id = %(user_id)s; "
     f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'; "
-    "SET LOCAL TimeZone = 'UTC'; "
+    "SET LOCAL TimeZone = 'UTC'"
 )
+# What is asked once of a database. A pooler hands out process numbers of its own, so that another one is its sign.
+SERVER = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus'), pg_backend_pid()"
 # Citus hands settings on to its shards only so, and only where each is a message of its own (docs/operations.md).
-CITUS = "SELECT 1 FROM pg_extension WHERE extname = 'citus'"
 PROPAGATE = "SET LOCAL citus.propagate_set_commands = 'local'"
 # Goes before each write that is logged: a user's writes are done one after the other. So what a statement sees is what
 # it changes, and changes are numbered in the order in which they are committed (docs/decisions/0016).
-IN_TURN = "SELECT pg_advisory_xact_lock(hashtextextended(%(user_id)s, 0)); "
+IN_TURN = Prepared("SELECT pg_advisory_xact_lock(hashtextextended(%(user_id)s, 0))")
 # Goes before the second try of such a write: it fails, as the logarithm of 0, if the first one was done after all. The
 # first one is among the user's last: nobody waits for a thousand others.
-ONCE = (
-    "SELECT ln((count(*) = 0)::int) FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s AND seq > "
-    "(SELECT seq FROM change WHERE user_id = %(user_id)s ORDER BY seq DESC LIMIT 1) - 1000; "
-)
+ONCE = """
+    SELECT ln((count(*) = 0)::int) FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s
+    AND seq > (SELECT seq FROM change WHERE user_id = %(user_id)s ORDER BY seq DESC LIMIT 1) - 1000
+"""
 WAS_DONE = "2201E"
 SEQ_OF_ATTEMPT = (
     "SELECT seq FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s ORDER BY seq DESC LIMIT 1"
@@ -82,6 +84,11 @@ def sql(statement: ClauseElement) -> str:
     return str(statement.compile(dialect=DIALECT))
 
 
+def prepared(statement: ClauseElement) -> Prepared:
+    """Return the same of a statement whose best plan is the same whatever its parameters are."""
+    return Prepared(sql(statement))
+
+
 def quoted(name: str) -> str:
     """Return the name of a table or column as SQL takes it: a reserved word such as "order" with its quotes."""
     return str(DIALECT.identifier_preparer.quote(name))
@@ -102,18 +109,16 @@ class WasDoneError(Exception):
     """The second try of a write found that the first had been done."""
 
 
-class Logged(str):
-    """A write that logs what it changes (changelog.py). The last column of its rows is the seq of it, or null.
+@dataclass(frozen=True, eq=False)
+class Logged:
+    """A write that logs what it changes (changelog.py), of one statement or several in one message.
 
-    `done` is the query for what its repeat answers where the first try was done; None if it is not to be repeated.
+    The last column of its rows is the seq of it, or null. `done` is the query for what its repeat answers where the
+    first try was done; without one it is not repeated.
     """
 
-    done: str | None
-
-    def __new__(cls, text: str, done: str | None) -> "Logged":
-        made = super().__new__(cls, text)
-        made.done = done
-        return made
+    statements: tuple[str, ...]
+    done: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +146,13 @@ class Database:
         self.pool_size = pool_size
         self.in_use = 0
         self.distributed: bool | None = None  # by Citus; looked up with the first connection
+        self.prepares = False  # whether a connection keeps its prepared statements, which one of a pooler does not
         self._connecting = asyncio.Lock()
         self._waiting = 0
 
-    async def run(self, text: str, user_id: str | None = None, /, *, repeatable: bool = False, **values: Any) -> Rows:
+    async def run(
+        self, statement: str | Logged, user_id: str | None = None, /, *, repeatable: bool = False, **values: Any
+    ) -> Rows:
         """Run one statement as one user, in one message, and return its rows.
 
         A repeatable one is run again, once, on a fresh connection, if its connection was lost before it answered: then
@@ -154,30 +162,35 @@ class Database:
         """
         if user_id is not None:
             values["user_id"] = user_id
-        if not isinstance(text, Logged):
-            return await self._run(text, text if repeatable else None, user_id, values)
+        if isinstance(statement, Logged):
+            return await self._write(statement, user_id, values)
+        return await self._run((statement,), (statement,) if repeatable else None, user_id, values)
+
+    async def _write(self, write: Logged, user_id: str | None, values: dict[str, Any]) -> Rows:
         author = AUTHOR.get(None) or Author()
         values |= {"_attempt": randbits(63), "_request_id": author.request_id, "_acted_by": author.acted_by}
         values = {"_history": self._keeps_history, "_undoes": None} | values
+        again = None if write.done is None else (IN_TURN, ONCE, *write.statements)
         try:
-            again = None if text.done is None else IN_TURN + ONCE + text
-            rows = await self._run(IN_TURN + text, again, user_id, values)
+            rows = await self._run((IN_TURN, *write.statements), again, user_id, values)
             seq = rows[0][-1] if rows else None
             rows = [row[:-1] for row in rows]
         except WasDoneError:
-            assert text.done is not None
-            rows = await self._run(text.done, text.done, user_id, values)
-            [(seq,)] = await self._run(SEQ_OF_ATTEMPT, SEQ_OF_ATTEMPT, user_id, values)
+            assert write.done is not None
+            rows = await self._run((write.done,), (write.done,), user_id, values)
+            [(seq,)] = await self._run((SEQ_OF_ATTEMPT,), (SEQ_OF_ATTEMPT,), user_id, values)
         if seq is not None:
             author.headers.append((b"change", str(seq).encode()))
             self.on_change(values["user_id"])
         return rows
 
-    async def _run(self, text: str, again: str | None, user_id: str | None, values: dict[str, Any]) -> Rows:
-        """Run a statement, and if its connection is lost, run `again` once."""
+    async def _run(
+        self, parts: tuple[str, ...], again: tuple[str, ...] | None, user_id: str | None, values: dict[str, Any]
+    ) -> Rows:
+        """Run a message, and if its connection is lost, run `again` once."""
         ends = asyncio.get_running_loop().time() + self._wait_seconds
         try:
-            return await self._run_on(await self._take(ends), text, user_id, values)
+            return await self._run_on(await self._take(ends), parts, user_id, values)
         except LostConnectionError as lost:
             if again is None:
                 raise _problem(lost.error) from None
@@ -189,15 +202,17 @@ class Database:
         except LostConnectionError as lost:
             raise _problem(lost.error) from None
 
-    async def _run_on(self, connection: Connection, text: str, user_id: str | None, values: dict[str, Any]) -> Rows:
+    async def _run_on(
+        self, connection: Connection, parts: tuple[str, ...], user_id: str | None, values: dict[str, Any]
+    ) -> Rows:
         self.in_use += 1
         started = time.perf_counter()
         try:
             if user_id is None:
-                return await connection.execute(text, values)
+                return await connection.execute(*parts, values=values)
             if self.distributed:
-                return await self._run_in_messages(connection, text, values)
-            return await connection.execute(PREFIX + text, values)
+                return await self._run_in_messages(connection, parts, values)
+            return await self._run_in_one_message(connection, parts, values)
         except TimeoutError:
             log.error("database_error", error="no answer within the statement timeout")
             raise _unavailable() from None
@@ -212,18 +227,26 @@ class Database:
             self.in_use -= 1
             self._give_back(connection)
 
-    @staticmethod
-    async def _run_in_messages(connection: Connection, text: str, values: dict[str, Any]) -> Rows:
-        """Run a statement in a transaction of several messages, each setting in one of its own, as Citus needs it."""
-        role, *settings = PREFIX.rstrip("; ").split("; ")
+    async def _run_in_one_message(self, connection: Connection, parts: tuple[str, ...], values: dict[str, Any]) -> Rows:
         try:
-            for message in ("BEGIN", role, PROPAGATE, *settings):
-                await connection.execute(message, values)
-            rows = await connection.execute(text, values)
-            await connection.execute("COMMIT", {})
+            return await connection.execute(PREFIX, *parts, values=values, prepare=self.prepares)
+        except errors.InvalidSqlStatementName:  # a prepared statement is gone, and nothing of the message was done
+            if self.prepares:
+                log.warning("prepared_statement_lost", effect="no statement is prepared any more")
+            self.prepares = False
+            return await connection.execute(PREFIX, *parts, values=values)
+
+    @staticmethod
+    async def _run_in_messages(connection: Connection, parts: tuple[str, ...], values: dict[str, Any]) -> Rows:
+        """Run a statement in a transaction of several messages, each setting in one of its own, as Citus needs it."""
+        role, *settings = PREFIX.split("; ")
+        try:
+            for message in ("BEGIN", role, PROPAGATE, *settings, *parts):
+                rows = await connection.execute(message, values=values)
+            await connection.execute("COMMIT")
         except psycopg2.Error:
             if connection.usable:
-                await connection.execute("ROLLBACK", {})
+                await connection.execute("ROLLBACK")
             raise
         return rows
 
@@ -269,7 +292,8 @@ class Database:
                 try:
                     connection = await Connection.open(self._url)
                     if self.distributed is None:
-                        self.distributed = bool(await connection.execute(CITUS, {}))
+                        [(self.distributed, pid)] = await connection.execute(SERVER)
+                        self.prepares = pid == connection.backend_pid
                     return connection
                 except psycopg2.OperationalError as error:
                     log.warning("database_unreachable", error=str(error).strip().splitlines()[0])

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backend.auth import CurrentUser
 from backend.changelog import CREATED, entry, logged
-from backend.database import Database, Db, Rows, quoted, sql
+from backend.database import Database, Db, Logged, Rows, quoted, sql
 from backend.fields import Moment, in_utc
 from backend.problems import BODY_PROBLEMS, Problem, responses
 from backend.routing import UserRoute, require_json
@@ -140,7 +140,7 @@ def document() -> type[BaseModel]:
     )
 
 
-def _import_statement() -> str:
+def _import_statement() -> Logged:
     limited = [(part, part.limited) for part in EXPORTED if part.limited and part.limited.max_per_user is not None]
     room = [part.room(statements) for part, statements in limited]
     made = {part.resource: part.inserted(room) for part in EXPORTED}

@@ -16,7 +16,7 @@ from sqlmodel.main import FieldInfoMetadata
 
 from backend import preconditions
 from backend.changelog import LOGGED, LoggedTable
-from backend.database import CONSTRAINTS, Database, Rows
+from backend.database import CONSTRAINTS, Database, Logged, Rows
 from backend.export_import import EXPORTED, Exported, Transferred
 from backend.fields import EXAMPLES, MAX_USER_ID_LENGTH, Type, in_body, in_utc, json_text, sql_type, type_of
 from backend.lists import Listing
@@ -341,7 +341,7 @@ class Resource(Generic[Row]):
         rows = await db.run(self.statements.update_all(condition, frozenset(changes)), user_id, **named, **changes)
         return int(rows[0][0])
 
-    async def delete(self, db: Database, statement: str, user_id: str, **values: Any) -> Rows:
+    async def delete(self, db: Database, statement: Logged, user_id: str, **values: Any) -> Rows:
         """Run a deletion; raise Problem STILL_IN_USE where rows that must not lose their parent forbid it."""
         try:
             return await db.run(statement, user_id, **values)

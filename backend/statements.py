@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from backend.changelog import CREATED, DELETED, UPDATED, entry, logged, whole
-from backend.database import sql
+from backend.database import Logged, prepared, sql
 
 # How many shapes of one statement are kept: more than clients use, few enough for one who tries them all.
 KEPT = 500
@@ -70,7 +70,7 @@ class Statements:
         # If-Match: any of these versions, or no condition at all.
         self.matches = or_(VERSIONS.is_(None), table.c.version == func.any(VERSIONS))
         one = select(*self.shown).where(self.this).subquery("shown")
-        self.read = sql(select(as_json(one), one.c.version))
+        self.read = prepared(select(as_json(one), one.c.version))
         self.create = self._create()
         self.update_one = lru_cache(KEPT)(self._update_one)
         self.update_all = lru_cache(KEPT)(self._update_all)
@@ -100,7 +100,7 @@ class Statements:
         one = select(*self.shown).where(self.this).subquery("shown")
         return sql(select(as_json(one), one.c.version, *columns).select_from(self.table.join(one, self.this)))
 
-    def _create(self) -> str:
+    def _create(self) -> Logged:
         """Make a row. The answer: its JSON and version, whether it is new, and whether it is as the body says.
 
         An Idempotency-Key makes the id, so that a repeat meets the row that the first request made. DO UPDATE, because
@@ -142,21 +142,21 @@ class Statements:
         """Return what is logged of an update."""
         return entry(self.name, changed.c.id, UPDATED, before.c.row).where(before.c.id == changed.c.id)
 
-    def changing(self, fields: frozenset[str], condition: ColumnElement[bool], seen: Sequence[Any]) -> str:
+    def changing(self, fields: frozenset[str], condition: ColumnElement[bool], seen: Sequence[Any]) -> str | Logged:
         """Change one row if the condition holds. The answer: its JSON and version, or nulls; then columns as before."""
         before = self.before(self.this, *(column.label(f"_{column.name}") for column in seen))
         changed = update(self.table).where(condition).values(self.values(fields)).returning(*self.shown).cte("changed")
         as_before = [before.c[f"_{column.name}"] for column in seen]
         query = select(as_json(changed), changed.c.version, *as_before).select_from(before.outerjoin(changed, true()))
         if not fields:
-            return sql(query)
+            return prepared(query)
         return logged(query, self.updated(before, changed), done=self._as_it_is(*seen))
 
-    def _update_one(self, fields: frozenset[str]) -> str:
+    def _update_one(self, fields: frozenset[str]) -> str | Logged:
         """Change one row, if its version matches. The answer: its JSON and version or nulls; id and version before."""
         return self.changing(fields, and_(self.this, self.matches), [self.table.c.id, self.table.c.version])
 
-    def _update_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str:
+    def _update_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str | Logged:
         """Change rows. The answer: how many. The condition is one of `Listing.where`."""
         before = self.before(condition)
         write = update(self.table).where(condition).values(self.values(fields))
@@ -178,14 +178,14 @@ class Statements:
         return every[0][1], [entry(of.name, gone.c.id, DELETED, gone.c.row) for of, gone in every]
 
     @cached_property
-    def delete(self) -> str:
+    def delete(self) -> Logged:
         """Delete one row, if its version matches. The answer: whether it did; nothing if there is none."""
         before = select(self.table.c.id).where(self.this).cte("before")
         gone, entries = self._deleting(and_(self.this, self.matches))
         query = select(gone.c.id.is_not(None)).select_from(before.outerjoin(gone, true()))
         return logged(query, *entries, done=sql(select(true())))
 
-    def _delete_all(self, condition: ColumnElement[bool]) -> str:
+    def _delete_all(self, condition: ColumnElement[bool]) -> Logged:
         """Delete rows. The answer: how many."""
         gone, entries = self._deleting(condition)
         return logged(select(func.count()).select_from(gone), *entries)

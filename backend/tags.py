@@ -28,7 +28,7 @@ from sqlmodel import Field, SQLModel
 
 from backend.auth import CurrentUser
 from backend.changelog import CREATED, DELETED, LOGGED, UPDATED, LoggedTable, entry, logged, whole
-from backend.database import Db, sql
+from backend.database import Db, Logged, sql
 from backend.export_import import EXPORTED, Exported
 from backend.fields import MAX_USER_ID_LENGTH
 from backend.problems import BODY_PROBLEMS, CODES, PATTERN_MESSAGES, Problem, responses
@@ -138,7 +138,7 @@ def _coloured(before: Any, changed: Any) -> Any:
     return entry("tags", changed.c.name, case((was.is_(None), CREATED), else_=UPDATED), was).where(not_(same))
 
 
-def _color() -> str:
+def _color() -> Logged:
     values = {"user_id": bindparam("user_id"), "name": NAME, "color": bindparam("color")}
     write = upsert(tag).values(values)
     changed = (
@@ -167,7 +167,7 @@ def _forget(name: str) -> tuple[Any, Any]:
 REMOVED = func.array_remove(task.c.tags, NAME)
 
 
-def _rename() -> str:
+def _rename() -> Logged:
     moved, forgotten = _forget("moved")
     retagged, updated = _retag(case((_used(NEW_NAME), REMOVED), else_=func.array_replace(task.c.tags, NAME, NEW_NAME)))
     write = upsert(tag).from_select(["user_id", "name", "color"], select(moved.c.user_id, NEW_NAME, moved.c.color))
@@ -184,7 +184,7 @@ def _rename() -> str:
     return logged(query, forgotten, updated, _coloured(before, merged))
 
 
-def _delete() -> str:
+def _delete() -> Logged:
     gone, forgotten = _forget("gone")
     retagged, updated = _retag(REMOVED)
     return logged(select(count(gone) + count(retagged)), forgotten, updated)

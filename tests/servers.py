@@ -19,6 +19,25 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def program(name: str) -> str:
+    found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@contextmanager
+def running(command: list[str], port: int, user: int | str | None = None) -> Iterator[None]:
+    process = subprocess.Popen(command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: listens(port) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
 class Redis:
     """Debian's Redis, with a password, which can be stopped and started again; it keeps nothing."""
 

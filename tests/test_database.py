@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import httpx
 import psycopg2
@@ -12,20 +11,11 @@ import pytest
 from backend import database as module
 from backend.app import create_app
 from backend.connection import STATEMENT_TIMEOUT_SECONDS, Connection
-from backend.database import Database
+from backend.database import IN_TURN, Database
 from backend.problems import Problem
-from tests.conftest import SECRET, execute, serving, settings, sign
+from tests.conftest import SECRET, database, execute, serving, settings, sign
 from tests.helpers import assert_problem, create, requests_for
 from tests.wire import Wire
-
-
-@asynccontextmanager
-async def database(url: str, *, pool_size: int = 2, wait_seconds: float = 5) -> AsyncIterator[Database]:
-    db = Database(url, pool_size=pool_size, wait_seconds=wait_seconds)
-    try:
-        yield db
-    finally:
-        db.close()
 
 
 def test_every_route_is_one_message_that_begins_with_its_user(wire: Wire) -> None:
@@ -33,15 +23,17 @@ def test_every_route_is_one_message_that_begins_with_its_user(wire: Wire) -> Non
         serving(settings(database_url=wire.url, migrate_on_start=False, db_pool_size=1)) as url,
         httpx.Client(base_url=url, headers={"Authorization": f"Bearer {sign({'sub': 'ann'})}"}) as client,
     ):
-        task = create(client)
-        wire.queries.clear()
-        requests = [("GET", "/api/tasks", None), ("POST", "/api/tasks", {"title": "x"})]
-        for method, path, body in [*requests, *requests_for(f"/api/tasks/{task['id']}")]:
-            assert client.request(method, path, json=body).is_success
-            [query] = wire.queries
-            assert query.startswith("SET LOCAL ROLE task_api; SET LOCAL app.user_id = 'ann'; ")
-            assert query.count(";") == 4 + query.count("pg_advisory_xact_lock")
+        for prepares in (1, 0):  # what is used for the first time on the connection is prepared before
+            path = f"/api/tasks/{create(client)['id']}"
             wire.queries.clear()
+            requests = [("GET", "/api/tasks", None), ("POST", "/api/tasks", {"title": "x"}), *requests_for(path)]
+            for method, path, body in requests:
+                assert client.request(method, path, json=body).is_success
+                [query] = wire.queries
+                assert query.startswith("SET LOCAL ROLE task_api; SET LOCAL app.user_id = 'ann'; ")
+                assert query.count("PREPARE") <= 2 * prepares
+                assert query.count(";") == 4 + query.count("PREPARE") + (f"EXECUTE {IN_TURN.name}" in query)
+                wire.queries.clear()
 
 
 def test_what_never_reaches_a_statement_sends_no_message(wire: Wire) -> None:
@@ -181,12 +173,12 @@ async def test_to_close_an_ended_connection_again_takes_nothing_from_the_one_tha
 ) -> None:
     ended = await Connection.open(database_url)
     with pytest.raises(psycopg2.Error):
-        await ended.execute("SELECT pg_terminate_backend(pg_backend_pid())", {})
+        await ended.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert not ended.usable
     fresh = await Connection.open(database_url)
     assert fresh._fileno == ended._fileno
     ended.close()
-    assert await asyncio.wait_for(fresh.execute("SELECT 1", {}), STATEMENT_TIMEOUT_SECONDS) == [(1,)]
+    assert await asyncio.wait_for(fresh.execute("SELECT 1"), STATEMENT_TIMEOUT_SECONDS) == [(1,)]
     fresh.close()
 
 

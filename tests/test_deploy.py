@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -23,28 +22,9 @@ from backend.embedded import EmbeddedServer
 from tests.conftest import SECRET, execute, sign
 from tests.helpers import THREE
 from tests.project import Copy, answers, free_port, wait_until
-from tests.servers import Debian15, Redis, listens
+from tests.servers import Debian15, Redis, program, running
 
 PASSWORD = "hunter2"
-
-
-def program(name: str) -> str:
-    found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-@contextmanager
-def running(command: list[str], port: int, user: int | str | None = None) -> Iterator[None]:
-    process = subprocess.Popen(command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        wait_until(lambda: listens(port) or process.poll() is not None)
-        assert process.poll() is None, process.communicate()
-        yield
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 @dataclass

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.sql.visitors import iterate
 
 from backend import migrations
-from backend.database import PREFIX, quoted
+from backend.connection import Prepared
+from backend.database import PREFIX, Logged, quoted
 from backend.resources import RESOURCES, Resource
 from backend.tasks import tasks
 from tests.conftest import throwaway_database
@@ -67,9 +68,15 @@ def cursor(postgres: str) -> Iterator[Any]:
         connection.close()
 
 
-def nodes(cursor: Any, statement: str, **values: object) -> list[dict[str, Any]]:
-    """Return the nodes of a statement's plan, as the API's role has it for a user."""
-    cursor.execute(f"{PREFIX}EXPLAIN (FORMAT JSON) {statement}", {**VALUES, **values})
+def nodes(cursor: Any, statement: str | Logged, **values: object) -> list[dict[str, Any]]:
+    """Return the nodes of a statement's plan, as the API's role has it for a user: of a prepared one, the one kept."""
+    if isinstance(statement, Logged):
+        [statement] = statement.statements
+    parts = [PREFIX, f"EXPLAIN (FORMAT JSON) {statement}"]
+    if isinstance(statement, Prepared):
+        keep = "SET LOCAL plan_cache_mode = force_generic_plan"
+        parts = [PREFIX, keep, statement.prepare, f"EXPLAIN (FORMAT JSON) {statement.execute}"]
+    cursor.execute("; ".join(parts), {**VALUES, **values})
     [(plans,)] = cursor.fetchall()
     found, waiting = [], [plan["Plan"] for plan in (json.loads(plans) if isinstance(plans, str) else plans)]
     while waiting:
