@@ -22,6 +22,7 @@ from backend import (
     migrations,
     openapi,
     problems,
+    retention,
     tables,
     undo,
 )
@@ -104,7 +105,10 @@ def create_app(settings: Settings) -> FastAPI:
                 keeps_history=settings.history_days > 0,
             )
             app.state.database = database
-            keepers = [asyncio.create_task(metrics.keep_reading(app))]
+            keepers = [
+                asyncio.create_task(metrics.keep_reading(app)),
+                asyncio.create_task(retention.keep_short(database, url, settings.history_days)),
+            ]
             if verifier.key_set:
                 keepers.append(asyncio.create_task(verifier.key_set.keep_fresh()))
             log.info("started", environment=settings.environment)

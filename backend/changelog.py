@@ -29,6 +29,7 @@ from backend.database import DIALECT, Logged, prepared, sql
 from backend.fields import MAX_USER_ID_LENGTH
 
 ACTIONS = ("created", "updated", "deleted")
+AS_IS = cast(null(), BigInteger).label("as_of")
 CREATED, UPDATED, DELETED = (literal_column(f"'{action}'", Text) for action in ACTIONS)
 
 
@@ -53,19 +54,20 @@ class Change(SQLModel, table=True):
     request_id: str | None = Field(sa_type=Text)
     acted_by: str | None = Field(sa_type=Text)  # who acts for the user, where somebody does
     undoes: int | None = Field(sa_type=BigInteger)  # the seq that this one took back
+    as_of: int | None = Field(sa_type=BigInteger)  # after an undo: the seq after which the row was as it is again
     before: Any = Field(sa_type=JSON, nullable=True)  # the whole row
 
 
 change: Table = Change.__table__  # type: ignore[attr-defined]
 # Logs what is in the CTE `entry`, under the user's next seq.
 LOG = text("""
-    INSERT INTO change (user_id, seq, resource, id, action, attempt, request_id, acted_by, undoes, before)
+    INSERT INTO change (user_id, seq, resource, id, action, attempt, request_id, acted_by, undoes, as_of, before)
     SELECT
         CAST(:user_id AS text),
         coalesce((SELECT seq FROM change WHERE user_id = :user_id ORDER BY seq DESC LIMIT 1), 0) + 1,
         resource, id, action,
         CAST(:_attempt AS bigint), CAST(:_request_id AS text), CAST(:_acted_by AS text), CAST(:_undoes AS bigint),
-        CASE WHEN CAST(:_history AS boolean) THEN before END
+        as_of, CASE WHEN CAST(:_history AS boolean) THEN before END
     FROM entry
     RETURNING seq
 """)
@@ -114,7 +116,7 @@ def entry(resource: str, key: Any, action: ColumnElement[str], before: Any = Non
     """Return a query for what is logged: of each row its id, what was done to it, and how it was before."""
     name = literal_column(f"'{resource}'", Text).label("resource")
     was = null() if before is None else before
-    return select(name, cast(key, Text).label("id"), action.label("action"), cast(was, JSON).label("before"))
+    return select(name, cast(key, Text).label("id"), action.label("action"), cast(was, JSON).label("before"), AS_IS)
 
 
 def logged(query: Any, *entries: Any, done: str | None = None) -> Logged:

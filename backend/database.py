@@ -145,6 +145,7 @@ class Database:
         self._idle: list[Connection] = []
         self.pool_size = pool_size
         self.in_use = 0
+        self.last_used = time.monotonic()  # for a user
         self.distributed: bool | None = None  # by Citus; looked up with the first connection
         self.prepares = False  # whether a connection keeps its prepared statements, which one of a pooler does not
         self._connecting = asyncio.Lock()
@@ -210,6 +211,7 @@ class Database:
         try:
             if user_id is None:
                 return await connection.execute(*parts, values=values)
+            self.last_used = time.monotonic()
             if self.distributed:
                 return await self._run_in_messages(connection, parts, values)
             return await self._run_in_one_message(connection, parts, values)

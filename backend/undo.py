@@ -14,13 +14,21 @@ from backend.routing import UserRoute
 
 router = APIRouter(prefix="/api/changes", tags=["changes"], route_class=UserRoute)
 
-# The rows of the request, what was done to each, and the newest entry about it.
+# The rows of the request: what was done to each, whether it is still as the request left it (or again, where all that
+# came after was taken back), and after which seq it was as it was before. Of one that is not kept nobody knows, and a
+# negative one stands for it.
 TARGET = """
     SELECT
         entry.resource, entry.id, entry.action, entry.before, newest.seq AS newest, newest.undoes,
-        entry.action = 'created' OR entry.before IS NOT NULL AS kept
+        entry.action = 'created' OR entry.before IS NOT NULL AS kept,
+        coalesce(newest.as_of, newest.seq) = coalesce(entry.as_of, entry.seq) AS stands,
+        coalesce((
+            SELECT coalesce(as_of, seq) FROM change
+            WHERE user_id = entry.user_id AND resource = entry.resource AND id = entry.id AND seq < entry.seq
+            ORDER BY seq DESC LIMIT 1
+        ), -entry.seq) AS as_of
     FROM change AS entry, LATERAL (
-        SELECT seq, undoes FROM change
+        SELECT seq, undoes, as_of FROM change
         WHERE user_id = entry.user_id AND resource = entry.resource AND id = entry.id
         ORDER BY seq DESC LIMIT 1
     ) AS newest
@@ -102,7 +110,8 @@ def _statement() -> Logged:
     """Return the statement that takes back the request `_undoes`, unless one of its rows has changed since.
 
     Each row: the oldest seq that is kept, the seq of what took it all back (null if nothing did), and of a row of the
-    request its resource, id, JSON, newest seq (null: a row that is in the way), and whether it is kept how it was.
+    request (or one that is in the way) its resource, id, JSON, whether it still stands, and whether it is kept how it
+    was.
     """
     parts = list(enumerate(LOGGED.items()))
     entries = " UNION ALL ".join(
@@ -116,11 +125,12 @@ def _statement() -> Logged:
     undo = f"""
         WITH target AS ({TARGET}), blocking AS ({_blocking()}), verdict AS (
             SELECT {_room()} AND NOT EXISTS (SELECT FROM blocking) AND NOT EXISTS (
-                SELECT FROM target WHERE newest > %(_undoes)s OR NOT kept OR resource NOT IN ({names()})
+                SELECT FROM target WHERE NOT stands OR NOT kept OR resource NOT IN ({names()})
             ) AS may
         ),
         {"".join(_taking_back(number, name, part) for number, (name, part) in parts)}
-        entry AS ({entries}), log AS ({sql(LOG)})
+        undone AS ({entries}), entry AS (SELECT undone.*, target.as_of FROM undone JOIN target USING (resource, id)),
+        log AS ({sql(LOG)})
         SELECT 1 FROM log
     """
     outcome = f"""
@@ -128,11 +138,11 @@ def _statement() -> Logged:
             SELECT CASE WHEN bool_and(undoes IS NOT DISTINCT FROM %(_undoes)s) THEN max(newest) END AS seq FROM target
         )
         SELECT
-            {OLDEST}, (SELECT seq FROM done), entry.resource, entry.id, {current()}, entry.newest, entry.kept,
+            {OLDEST}, (SELECT seq FROM done), entry.resource, entry.id, {current()}, entry.stands, entry.kept,
             (SELECT seq FROM done)
         FROM (SELECT) AS one LEFT JOIN (
-            SELECT resource, id, kept AND resource IN ({names()}) AS kept, newest FROM target
-            UNION ALL SELECT resource, id, true, NULL FROM blocking
+            SELECT resource, id, kept AND resource IN ({names()}) AS kept, stands FROM target
+            UNION ALL SELECT resource, id, true, false FROM blocking
         ) AS entry ON true
         ORDER BY entry.resource, entry.id
     """
@@ -172,7 +182,7 @@ async def undo_change(
         return answer(undone_by, [(row[2], row[3], row[4]) for row in rows])
     if name is None:
         raise not_kept() if 0 < seq < (oldest or 1) else Problem("CHANGE_NOT_FOUND", "There is no such change.")
-    if changed := [(row[2], row[3]) for row in rows if row[5] is None or row[5] > seq]:
+    if changed := [(row[2], row[3]) for row in rows if not row[5]]:
         raise _since(changed)
     if not all(row[6] for row in rows):
         raise not_kept()

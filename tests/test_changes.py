@@ -2,6 +2,8 @@
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
 import httpx
@@ -306,3 +308,105 @@ def test_what_is_not_kept_cannot_be_undone(ann: httpx.Client, database_url: str)
     assert [entry["changes"] is None for entry in history(ann, task)] == [True, True]
     execute(database_url, "SET app.user_id = %s; DELETE FROM change WHERE user_id = %s AND seq < 2", user_id, user_id)
     assert_problem(ann.post("/api/changes/1/undo"), 410, "CHANGES_NOT_KEPT")
+
+
+# Two clients that write and one that keeps in step.
+
+
+class Follower:
+    """A client with a copy of its own: it lists once, and then applies changes."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.client = client
+        self.begin()
+
+    def begin(self) -> None:
+        self.seq = now_at(self.client)
+        self.copy = {("tasks", task["id"]): task for task in every(self.client, "/api/tasks?limit=7")}
+        tags = self.client.get("/api/export").json()["tags"]
+        self.copy |= {("tags", tag["name"]): tag for tag in tags}
+
+    def step(self, limit: int) -> bool:
+        """Apply one page, and return whether it was the last."""
+        page = changes(self.client, self.seq, limit=limit)
+        for change in page["changes"]:
+            key = change["resource"], change["id"]
+            if change.get("deleted"):
+                self.copy.pop(key, None)
+            else:
+                self.copy[key] = change["row"]
+        complete: bool = page["seq"] == self.seq
+        self.seq = page["seq"]
+        return complete
+
+
+def write(client: httpx.Client, random: Random, shared: list[int]) -> None:
+    """Change something or other; what was changed before may be undone."""
+    rows = client.get("/api/tasks?limit=20").json()
+    path = path_of(random.choice(rows)) if rows else f"/api/tasks/{uuid.uuid4()}"
+    tag, other = random.sample("abcd", 2)
+    recurs = {**DAILY, "tags": [tag]}
+    ways: list[Callable[[], httpx.Response]] = [
+        lambda: client.post("/api/tasks", json={"title": str(random.random()), "tags": [tag, other]}),
+        lambda: client.post("/api/tasks", json={"title": "again", **recurs}),
+        lambda: client.patch(path, json={"title": str(random.random())}),
+        lambda: client.patch(path, json=DONE),
+        lambda: client.put(path, json={"title": "anew", "tags": [tag]}),
+        lambda: client.delete(path),
+        lambda: client.patch(f"/api/tasks?tag={tag}", json={"priority": random.choice(["low", "high"])}),
+        lambda: client.patch(f"/api/tasks?tag={tag}", json=DONE),
+        lambda: client.delete(f"/api/tasks?status=completed&tag={tag}"),
+        lambda: client.put(f"/api/tags/{tag}", json={"color": random.choice(["#111111", "#222222", None])}),
+        lambda: client.patch(f"/api/tags/{tag}", json={"name": other}),
+        lambda: client.delete(f"/api/tags/{tag}"),
+        lambda: client.post(f"/api/changes/{random.choice(shared or [1])}/undo"),
+        lambda: client.post("/api/import", json={"version": 1, "tasks": [{"id": str(uuid.uuid4()), "title": "in"}]}),
+    ]
+    answer = random.choice(ways)()
+    assert answer.status_code in (200, 201, 204, 404, 409), answer.text
+    if "Change" in answer.headers:
+        shared.append(int(answer.headers["Change"]))
+        del shared[:-5]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_client_that_applies_what_is_new_ends_with_exactly_the_servers_state(ann: httpx.Client, seed: int) -> None:
+    random, shared = Random(seed), list[int]()
+    for _ in range(10):
+        write(ann, random, shared)
+
+    def work(number: int) -> None:
+        own = Random(f"{seed} {number}")
+        for _ in range(100):
+            write(ann, own, shared)
+
+    follower = Follower(ann)
+    with ThreadPoolExecutor(2) as pool:
+        working = [pool.submit(work, number) for number in range(2)]
+        while not all(each.done() for each in working):
+            follower.step(random.randint(1, 9))
+            if random.random() < 0.05:
+                follower.begin()
+        for each in working:
+            each.result()
+    while not follower.step(random.randint(1, 9)):
+        pass
+    held = dict(follower.copy)
+    follower.begin()
+    for key in [key for key, row in held.items() if key[0] == "tags" and row["color"] is None]:
+        del held[key]  # a tag without a colour is in no list but that of the tasks that have it
+    assert held == follower.copy
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_that_was_done_can_be_undone_one_by_one(ann: httpx.Client, seed: int) -> None:
+    random, last, states = Random(seed), list[int](), list[Any]()
+    for _ in range(60):
+        before = state(ann)
+        write(ann, random, last)
+        if last and last[-1] > len(states):
+            states.append(before)
+    assert len(states) > 20
+    for seq, before in reversed(list(enumerate(states, 1))):
+        undo(ann, seq)
+        assert state(ann) == before, seq

@@ -46,7 +46,7 @@ TEXTS = [
 
 def mixed(count: int, seed: int) -> list[Task]:
     """Return tasks of which many share each key; titles of lower-case letters and digits sort so in any collation."""
-    choose = random.Random(seed)  # noqa: S311
+    choose = random.Random(seed)
     return [
         {
             "id": str(uuid4()),
@@ -314,7 +314,7 @@ def test_pages_stay_right_while_tasks_come_and_go_between_them(
         seen += ids(page)
         insert(database_url, user_id, mixed(3, seed=number))
         # The one that the cursor points at, and some anywhere.
-        for gone in {page[-1]["id"], *random.Random(number).sample(sorted(left), 2)}:  # noqa: S311
+        for gone in {page[-1]["id"], *random.Random(number).sample(sorted(left), 2)}:
             assert other.delete(f"/api/tasks/{gone}").status_code == 204
             left.discard(gone)
     assert len(seen) == len(set(seen))
@@ -334,7 +334,7 @@ def test_pages_stay_right_while_tasks_come_and_go_at_the_same_time(
     rounds, enough = [0], threading.Event()
 
     def come_and_go() -> None:
-        choose = random.Random(sort)  # noqa: S311
+        choose = random.Random(sort)
         gone = ids(going)
         while not enough.is_set():
             fields = {"title": choose.choice("ab1"), "priority": choose.choice(PRIORITIES)}

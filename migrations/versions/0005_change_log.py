@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("acted_by", sa.Text(), nullable=True),
         sa.Column("undoes", sa.BigInteger(), nullable=True),
+        sa.Column("as_of", sa.BigInteger(), nullable=True),
         sa.Column("before", sa.JSON(), nullable=True),
         sa.CheckConstraint("action IN ('created', 'updated', 'deleted')", name="change_action"),
         sa.PrimaryKeyConstraint("user_id", "seq", "resource", "id"),
