@@ -23,6 +23,7 @@ from tests.conftest import SECRET, execute, sign
 from tests.helpers import THREE
 from tests.project import Copy, answers, free_port, wait_until
 from tests.servers import Debian15, Redis, program, running
+from tests.streams import Reader
 
 PASSWORD = "hunter2"
 
@@ -171,6 +172,7 @@ def test_three_processes_behind_nginx_are_one_api(root: Path, copy: Copy, place:
         assert_a_limit_counts_for_all_processes(site)
         assert_a_killed_process_costs_no_request_that_can_be_repeated(site)
         assert_a_rolling_restart_costs_no_request(site)
+        assert_changes_arrive_through_nginx_as_they_happen(site)
         assert_slow_clients_are_closed_while_others_are_served_and_idle_connections_kept(site)
         assert httpx.get(f"{site.url}/metrics").status_code == 403
 
@@ -217,6 +219,20 @@ def assert_a_rolling_restart_costs_no_request(site: Site) -> None:
             assert site.end(number) == 0
             site.begin(number)
     assert set(statuses) == {201}
+
+
+def assert_changes_arrive_through_nginx_as_they_happen(site: Site) -> None:
+    """Each event is read before the next change is made, so that a buffer anywhere would hold it back for good."""
+    with httpx.Client(base_url=site.url, headers=user("live"), timeout=30) as client:
+        for path in ("/api/events", "/api/v1/events"):
+            with client.stream("GET", path) as answer:
+                events = Reader(answer)
+                seq = int(events.next()["id"])
+                for number in range(6):  # by each of the three processes
+                    task = client.post("/api/tasks", json={"title": str(number)}).json()
+                    event = events.change()
+                    assert event["id"] == str(seq + number + 1)
+                    assert event["data"]["changes"] == [{"resource": "tasks", "id": task["id"], "row": task}]
 
 
 def assert_slow_clients_are_closed_while_others_are_served_and_idle_connections_kept(site: Site) -> None:

@@ -22,6 +22,7 @@ from backend.embedded import EmbeddedServer
 from tests.conftest import execute, serving, settings, sign
 from tests.helpers import assert_problem, create
 from tests.project import wait_until
+from tests.streams import stream
 from tests.wire import tapped
 
 PATIENCE_SECONDS = 60
@@ -269,3 +270,65 @@ def test_a_hundred_clients_share_two_connections(server: Server) -> None:
         assert {answer.status_code for answer in answers} == {201}
         assert len(client.get("/api/tasks?limit=500").json()) == 100
         assert execute(server.url, f"SELECT count(*) {OTHERS}") <= [(2,)]
+
+
+class Follower:
+    """A client that keeps a copy of all tasks in step, through whatever happens to the database and to its stream."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.client = client
+        self.copy: dict[str, Any] = {}
+        self.seq = 0
+
+    def follow(self, ended: threading.Event) -> None:
+        """Read events, and when the stream is lost, open it again where it was; at the end catch up."""
+        while not ended.is_set():
+            with suppress(EOFError, httpx.HTTPError, httpx.HTTPStatusError), stream(self.client, self.seq) as events:
+                while events.answer.status_code == 200 and not ended.is_set():
+                    self.apply(events.change()["data"])
+        while (page := self.client.get("/api/changes", params={"since": self.seq}).json())["seq"] != self.seq:
+            self.apply(page)
+
+    def apply(self, page: dict[str, Any]) -> None:
+        assert page["seq"] >= self.seq, "it never goes back"
+        for change in page["changes"]:
+            self.copy[change["id"]] = change.get("row")
+        self.seq = page["seq"]
+
+    def check(self) -> None:
+        """Compare with the server, and the log with what it says was done."""
+        tasks = {task["id"]: task for task in self.client.get("/api/export").json()["tasks"]}
+        held = {task_id: task for task_id, task in self.copy.items() if task}
+        shown = {name for task in held.values() for name in task}
+        assert held == {task_id: {name: task[name] for name in shown} for task_id, task in tasks.items()}
+
+
+def test_a_client_in_step_and_the_log_miss_nothing_when_the_database_is_killed(server: Server) -> None:
+    ended = threading.Event()
+    with api(server) as client, ThreadPoolExecutor(1) as pool:
+        follower = Follower(client)
+        following = pool.submit(follower.follow, ended)
+        with under_load(client, workers=10) as load:
+            for number in range(1, 4):
+                wait_until(lambda number=number: len(load.statuses) > 150 * number)  # type: ignore[misc]
+                kill_backends(server)
+            server.crash()
+            server.start()
+            seen = len(load.statuses)
+            wait_until(lambda: len(load.statuses) > seen + 200)
+        ended.set()
+        create(client)  # so that a stream that waits has something to read
+        following.result()
+        follower.check()
+        user_id = client.get("/api/me").json()["user_id"]
+    query = "SELECT seq, id, action, before->>'version' FROM change WHERE user_id = %s ORDER BY seq"
+    log = execute(server.url, query, user_id)
+    assert [seq for seq, *_ in log] == list(range(1, len(log) + 1)), "no number is missing, and none is there twice"
+    # Each task was made once, and each change began where the one before it had ended.
+    versions: dict[str, int] = {}
+    for _, task_id, action, before in log:
+        assert int(before or 0) == versions.get(task_id, 0), "no change is missing, and none is there twice"
+        versions[task_id] = int(before or 0) + 1
+        if action == "deleted":
+            versions[task_id] = -1
+    assert len(versions) == len(set(load.keys)) + 1
