@@ -169,6 +169,21 @@ def api_with_test_runs(database_url: str, *, users: int, each: int) -> Iterator[
             yield served
 
 
+@contextmanager
+def redis() -> Iterator[str]:
+    """Run a Redis that keeps nothing, and yield its URL."""
+    program, port = shutil.which("redis-server"), free_port()
+    if program is None:
+        raise SystemExit("Events across processes need Redis: apt-get install redis-server, or brew install redis")
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def usual(database_url: str) -> Any:
     """Run the same API written the usual way (usual.py)."""
     command = ["from os import environ as e; import uvicorn; uvicorn.run('usual:app', port=int(e['PORT']),"]

@@ -92,6 +92,37 @@ def pages(results: dict[str, Any]) -> str:
     return table([f"page {number}" for number in found], [[f"{ms:.2f} ms" for ms in found.values()]])
 
 
+def changes(results: dict[str, Any]) -> str:
+    behind = {name: found for name, found in results["changes"].items() if name.startswith("after")}
+    rows = [[f"{name} changes", f"{found['ms']:.1f} ms", str(found["pages"])] for name, found in behind.items()]
+    return table(["caught up", "all of it", "requests"], rows)
+
+
+def log(results: dict[str, Any]) -> str:
+    found = results["changes"]
+    rows = [[method, f"{found[method]:.0f} bytes"] for method in ("POST", "PATCH", "DELETE")]
+    rows.append(["an entry of two million, with its indexes", f"{found['bytes with indexes']:.0f} bytes"])
+    return table(["", "in the log"], rows)
+
+
+def events(results: dict[str, Any]) -> str:
+    found = results["events"]
+    rows = [
+        [name, f"{delay['p50_ms']:.1f} ms", f"{delay['p99_ms']:.1f} ms"]
+        for name, delay in found.items()
+        if isinstance(delay, dict)
+    ]
+    return table(["a change made by", "p50", "p99"], rows)
+
+
+def streams(results: dict[str, Any]) -> str:
+    found = results["events"]
+    over = found["throughput"]
+    rows = [["memory", f"{found['megabytes']:.0f} MB"], ["requests per second, over those without streams", ""]]
+    rows[1][1] = f"{min(over):.2f} to {max(over):.2f}"
+    return table(["2,000 idle streams", ""], rows)
+
+
 def tokens(results: dict[str, Any]) -> str:
     base = results["eddsa"]["HS256, seen before"]
     rows = []
@@ -163,7 +194,22 @@ def plot(results: dict[str, Any]) -> None:
     save("latency.svg")
 
 
-PARTS = (throughput, limit, resource, latency, growth, pages, tokens, workers, process, machine)
+PARTS = (
+    throughput,
+    limit,
+    resource,
+    latency,
+    growth,
+    pages,
+    changes,
+    log,
+    events,
+    streams,
+    tokens,
+    workers,
+    process,
+    machine,
+)
 
 
 def main() -> None:

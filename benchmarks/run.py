@@ -5,20 +5,24 @@ to results.json, from which report.py makes the tables and plots of docs/perform
 """
 
 import argparse
+import asyncio
 import json
 import os
 import platform
 import random
+import socket
 import subprocess
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from tempfile import NamedTemporaryFile
 from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import peers
@@ -96,8 +100,8 @@ def describe(figures: dict[str, Any]) -> str:
 TARGETS = {
     ("usual", "one task"): (6, 0.25),
     ("usual", "page of fifty"): (6.5, 0.5),
-    ("usual", "POST"): (3, None),
-    ("usual", "PATCH"): (3, None),
+    ("usual", "POST"): (3.5, None),
+    ("usual", "PATCH"): (4, None),
     ("fastify", "one task"): (0.33, None),
     ("fastify", "page of fifty"): (1.1, None),
     ("before", "one task"): (0.97, None),
@@ -398,8 +402,141 @@ def resource(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+# The log of all tasks, ten times each, in the order in which it would have been written.
+LOG = """
+INSERT INTO change (user_id, seq, resource, id, action, attempt, request_id, before)
+SELECT user_id, row_number() OVER (PARTITION BY user_id ORDER BY turn, id), 'tasks', id::text, 'updated', 0,
+  gen_random_uuid()::text, row_to_json(task)
+FROM task, generate_series(1, %(times)s) AS turn
+"""
+MANY = 10_000
+
+
+def changes(options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of GET /api/changes in a log of two million, and bytes that each write adds to the log."""
+    found: dict[str, Any] = {}
+    with peers.database() as url:
+        peers.fill(url, users=USERS, each=EACH)
+        peers.fill(url, users=1, each=MANY, first_user=0)
+        peers.execute(url, LOG, times=10)
+        peers.execute(url, "VACUUM ANALYZE change")
+        [(rows, size)] = peers.execute(url, "SELECT count(*), pg_total_relation_size('change') FROM change")
+        with peers.api(url) as (base, _), httpx.Client(base_url=base) as client:
+            newest = client.get("/api/changes", headers=authorization(0)).json()["seq"]
+            for behind in (1, 100, MANY):
+                times, pages = [], 0
+                for _ in range(20):
+                    started, since, pages = time.perf_counter(), newest - behind, 0
+                    while True:
+                        query = {"since": since, "limit": 500}
+                        page = client.get("/api/changes", params=query, headers=authorization(0)).json()
+                        if page["seq"] == since:
+                            break
+                        since, pages = page["seq"], pages + 1
+                    times.append((time.perf_counter() - started) * 1000)
+                found[f"after {behind}"] = {"ms": median(times), "pages": pages + 1}
+                print(f"after {behind:6} changes  {median(times):8.2f} ms in {pages + 1} pages", flush=True)
+            for method in ("POST", "PATCH", "DELETE"):
+                for user in range(1, 501):
+                    path = "/api/tasks" if method == "POST" else f"/api/tasks/{peers.task_id(user, 1)}"
+                    body = {"POST": NEW_TASK, "PATCH": CHANGE}.get(method)
+                    headers = {**authorization(user), "Content-Type": "application/json"}
+                    client.request(method, path, content=body, headers=headers).raise_for_status()
+                action = {"POST": "created", "PATCH": "updated", "DELETE": "deleted"}[method]
+                average = "SELECT avg(pg_column_size(change.*)) FROM change WHERE action = %(action)s AND attempt <> 0"
+                [(mean,)] = peers.execute(url, average, action=action)
+                found[method] = float(mean)
+                print(f"{method:8}{mean:8.0f} bytes in the log", flush=True)
+    found["rows"], found["bytes with indexes"] = rows, size / rows
+    print(f"{rows:,} rows, {size / rows:.0f} bytes each with their indexes")
+    return found
+
+
+def authorization(user: int) -> dict[str, str]:
+    return {"Authorization": f"Bearer {peers.token(user)}"}
+
+
+STREAMS = 2000
+
+
+def events(options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds from a write's answer to its event; memory and throughput of one process with 2,000 idle streams."""
+    found: dict[str, Any] = {}
+    tokens = hs256_tokens()
+    with peers.database() as url, peers.redis() as redis:
+        peers.fill(url, users=USERS, each=EACH)
+        for name, redis_url in (("no Redis", ""), ("Redis", redis)):
+            with peers.api(url, REDIS_URL=redis_url) as (here, _), peers.api(url, REDIS_URL=redis_url) as (there, _):
+                for where, base in (("same process", here), ("another process", there)):
+                    looks = where == "another process" and name == "no Redis"  # once a second
+                    times = sorted(asyncio.run(delays(base, here, 100 if looks else 500)))
+                    p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
+                    found[f"{where}, {name}"] = {"p50_ms": p50, "p99_ms": p99}
+                    print(f"{where}, {name:10}  p50 {p50:8.2f} ms  p99 {p99:8.2f} ms", flush=True)
+        ratios = []
+        with peers.api(url) as (base, process):
+            sent = requests("one task", tokens)
+            peers.load(base, sent, seconds=2, connections=options.connections)
+            for number in range(1, options.rounds + 1):
+                without = peers.load(base, sent, seconds=options.seconds, connections=options.connections)
+                before = process.memory_info().rss
+                with opened(base, tokens):
+                    megabytes = (process.memory_info().rss - before) / 1e6
+                    found.setdefault("megabytes", round(megabytes, 1))  # of the first time: later ones use it again
+                    held = peers.load(base, sent, seconds=options.seconds, connections=options.connections)
+                ratios.append(held["per_second"] / without["per_second"])
+                print(f"round {number}  {STREAMS} streams: {megabytes:.1f} MB, {ratios[-1]:.2f} times the throughput")
+    return {**found, "throughput": ratios}
+
+
+async def delays(reader: str, writer: str, times: int) -> list[float]:
+    """Return how long after the answer to a write, in ms, its event arrives; 0 if it arrives first."""
+    found: list[float] = []
+    user = 7
+    async with (
+        httpx.AsyncClient(headers=authorization(user), timeout=60) as client,
+        client.stream("GET", f"{reader}/api/events") as stream,
+    ):
+        lines = stream.aiter_lines()
+
+        async def arrival() -> float:
+            async for line in lines:
+                if line.startswith("data: "):
+                    return time.perf_counter()
+            raise SystemExit("the stream has ended")
+
+        await arrival()
+        for number in range(times):
+            event = asyncio.create_task(arrival())
+            body = {"title": f"change {number}"}
+            written = await client.patch(f"{writer}/api/tasks/{peers.task_id(user, 1)}", json=body)
+            answered = time.perf_counter()
+            written.raise_for_status()
+            found.append(max(0.0, (await event - answered) * 1000))
+    return found
+
+
+@contextmanager
+def opened(base: str, tokens: dict[int, str]) -> Iterator[None]:
+    """Hold a stream of each user open."""
+    parts = urlsplit(base)
+    held = []
+    try:
+        for user in range(1, STREAMS + 1):
+            held.append(socket.create_connection((parts.hostname or "", parts.port or 0)))
+            request = f"GET /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tokens[user]}\r\n\r\n"
+            held[-1].sendall(request.encode())
+            while b"event: change" not in held[-1].recv(4096):
+                pass
+        yield
+    finally:
+        for each in held:
+            each.close()
+
+
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    measure.__name__: measure for measure in (throughput, resource, latency, growth, eddsa, memory, start, workers)
+    measure.__name__: measure
+    for measure in (throughput, resource, latency, growth, changes, events, eddsa, memory, start, workers)
 }
 
 
