@@ -112,7 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
             if verifier.key_set:
                 keepers.append(asyncio.create_task(verifier.key_set.keep_fresh()))
             log.info("started", environment=settings.environment)
-            with live.running(database):
+            async with live.running(database):
                 yield
             log.info("stopped")
             for keeper in keepers:

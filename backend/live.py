@@ -6,9 +6,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from secrets import token_hex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -30,8 +29,6 @@ PAGE = 100
 SECONDS_BETWEEN_COMMENTS = 15
 SECONDS_BETWEEN_LOOKS = 1
 SECONDS_TO_SEND = 10
-REDIS_TIMEOUT_SECONDS = 0.5
-CHANNEL = "tasks:changes"  # in Redis
 # Of the users who listen in this process, those who have a greater seq by now than it knows of. As the role that sees
 # the log of every user.
 LOOK = """
@@ -86,16 +83,18 @@ class Live:
     def __init__(self, redis_url: str | None) -> None:
         self._redis_url = redis_url
         self._channels: dict[str, Channel] = {}
-        self._me = token_hex(8)
-        self._unsaid: set[str] = set()  # users of whose changes the other processes are not told yet
         self._listening: list[asyncio.Task[None]] = []
-        self._telling: asyncio.Task[None] | None = None
         self.ended = False
 
-    @contextmanager
-    def running(self, db: Database) -> Iterator[None]:
+    @asynccontextmanager
+    async def running(self, db: Database) -> AsyncIterator[None]:
         """Serve the streams of an application with this database, until it ends or the process is told to."""
         self._db, self._loop = db, asyncio.get_running_loop()
+        self._bus = None
+        if self._redis_url:
+            from backend.bus import Bus  # here, because most processes need no Redis, which takes a while to import
+
+            self._bus = Bus(self._redis_url)
         db.on_change = self._changed
         before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
@@ -109,6 +108,8 @@ class Live:
             for number, handler in before.items():
                 signal.signal(number, handler)
             self._end()
+            if self._bus:
+                await self._bus.close()
 
     def _on_signal(self, handler: Any) -> Any:
         def end(number: int, frame: Any) -> None:
@@ -141,8 +142,8 @@ class Live:
         STREAMS.inc()
         if not self._listening and not self.ended:
             self._listening = [asyncio.create_task(self._look())]
-            if self._redis_url:
-                self._listening.append(asyncio.create_task(self._listen(self._redis_url)))
+            if self._bus:
+                self._listening.append(asyncio.create_task(self._bus.listen(self._wake)))
         return channel
 
     def leave(self, user_id: str) -> None:
@@ -166,10 +167,8 @@ class Live:
     def _changed(self, user_id: str) -> None:
         """Tell the user's streams, here and in other processes, of a change that this process has made."""
         self._wake(user_id)
-        if self._redis_url:
-            self._unsaid.add(user_id)
-            if self._telling is None or self._telling.done():
-                self._telling = asyncio.create_task(self._tell(self._redis_url))
+        if self._bus:
+            self._bus.say(user_id)
 
     async def _look(self) -> None:
         """Look into the database once a second: what other processes did, of all who listen here. Never returns."""
@@ -179,35 +178,6 @@ class Live:
             with suppress(Problem):  # the database is away, and is looked into again
                 for (user_id,) in await self._db.run(LOOK, repeatable=True, users=list(users), seqs=list(seqs)):
                     self._wake(user_id)
-
-    async def _tell(self, url: str) -> None:
-        """Tell the other processes, by Redis, of all changes since the last time. Without Redis they see them later."""
-        from redis.asyncio import Redis
-        from redis.exceptions import RedisError
-
-        with suppress(RedisError, OSError):
-            async with Redis.from_url(
-                url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS
-            ) as redis:
-                while self._unsaid:
-                    said = json.dumps({"from": self._me, "users": list(self._unsaid)})
-                    self._unsaid.clear()
-                    await redis.publish(CHANNEL, said)
-
-    async def _listen(self, url: str) -> None:
-        """Listen to what other processes say in Redis. Never returns."""
-        from redis.asyncio import Redis
-        from redis.exceptions import RedisError
-
-        while True:
-            with suppress(RedisError, OSError):
-                async with Redis.from_url(url) as redis, redis.pubsub() as subscription:
-                    await subscription.subscribe(CHANNEL)
-                    async for message in subscription.listen():
-                        said = json.loads(message["data"]) if message["type"] == "message" else {"from": self._me}
-                        for user_id in said["users"] if said["from"] != self._me else ():
-                            self._wake(user_id)
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _event(name: str, data: str, seq: int | None = None) -> bytes:

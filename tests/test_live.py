@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from redis import Redis as Client
 
-from backend import live
+from backend import bus, live
 from tests.conftest import SECRET, execute, overheard, serving, settings, sign
 from tests.helpers import assert_problem, create, path_of
 from tests.project import Copy, wait_until
@@ -190,6 +191,8 @@ def test_a_change_by_another_process_arrives_by_redis_and_without_it_from_the_da
         with stream(here) as events:
             events.next()
             wait_until(lambda: subscribers(redis) == 1)
+            for nonsense in ("x", "[]", "null", '{"from": 1, "users": 7}', '{"from": 1, "users": [[], {}]}', "\xff"):
+                publish(redis, nonsense)
             for number in range(1, 4):
                 create(there, title=str(number))
                 assert events.change()["id"] == str(number)
@@ -203,11 +206,14 @@ def test_a_change_by_another_process_arrives_by_redis_and_without_it_from_the_da
 
 
 def subscribers(server: Redis) -> int:
-    from redis import Redis as Client
-
     with Client.from_url(server.url) as client:
-        [(_, number)] = client.pubsub_numsub(live.CHANNEL)
+        [(_, number)] = client.pubsub_numsub(bus.CHANNEL)
         return int(number)
+
+
+def publish(server: Redis, message: str) -> None:
+    with Client.from_url(server.url) as client:
+        client.publish(bus.CHANNEL, message.encode("latin-1"))
 
 
 def test_a_reader_that_is_too_slow_is_cut_off_and_goes_on_where_it_was(
