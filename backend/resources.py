@@ -77,6 +77,8 @@ class Owned(SQLModel):
         """Give each field its column, before SQLModel would. Raises DeclarationError."""
         super().__pydantic_init_subclass__(**kwargs)
         table = _words(cls.__name__).replace(" ", "_")
+        if table in SQLModel.metadata.tables:
+            raise DeclarationError(f"{cls.__name__}: there is a table {table} already. Rename the class.")
         cls.__tablename__ = table
         cls.__types__ = {own: Type(datetime) for own in ("created_at", "updated_at")}
         taken = {*dir(SQLModel), *Owned.model_fields, "repeatable"}  # the last is a parameter of Database.run

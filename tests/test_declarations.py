@@ -12,6 +12,7 @@ import pytest
 from sqlmodel import Field, SQLModel
 
 from backend import app, export_import, resources
+from backend.changelog import LOGGED
 from backend.database import CONSTRAINTS
 from backend.fields import MaxBytes
 from backend.problems import CODES
@@ -28,9 +29,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:This declarative base already co
 def nothing_stays() -> Iterator[None]:
     """Take back what a test declares."""
     kept = list(resources.RESOURCES), list(export_import.EXPORTED)
+    logged = dict(LOGGED)
+    children = {resource: list(resource.statements.children) for resource in resources.RESOURCES}
     tables, codes, constraints = set(METADATA.tables), set(CODES), set(CONSTRAINTS)
     yield
     resources.RESOURCES[:], export_import.EXPORTED[:] = kept
+    LOGGED.clear()
+    LOGGED.update(logged)
+    for resource, had in children.items():
+        resource.statements.children[:] = had
     for name in set(METADATA.tables) - tables:
         METADATA.remove(METADATA.tables[name])
     for name in set(CODES) - codes:
@@ -108,6 +115,15 @@ def test_a_field_that_no_column_holds_is_refused(annotation: Any, default: Any, 
     with pytest.raises(DeclarationError) as caught:
         note(field=(annotation, default))
     assert str(caught.value).startswith(f"Note.field: {sentence}")
+
+
+@pytest.mark.parametrize("name", ["Change", "Tag", "Task"])
+def test_a_table_that_is_there_already_is_refused(name: str) -> None:
+    namespace = {"__module__": __name__, "__annotations__": {"title": str}, "title": Field(max_length=20)}
+    with pytest.raises(
+        DeclarationError, match=rf"^{name}: there is a table {name.lower()} already. Rename the class.$"
+    ):
+        new_class(name, (Owned,), {"table": True}, lambda body: body.update(namespace))
 
 
 @pytest.mark.parametrize("name", ["metadata", "json", "copy", "version", "created_at", "user_id", "repeatable"])
