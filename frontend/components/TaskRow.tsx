@@ -72,7 +72,8 @@ export function TaskRow({ task, colors, hold }: Props) {
     }
     const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id, { onSuccess: onFound });
     // If the form was opened meanwhile, it continues from the new version.
-    const goOn = (made: Task) => setEditing((opened) => opened && { ...opened, version: made.version });
+    const goOn = ({ task: made }: { task: Task }) =>
+      setEditing((opened) => opened && { ...opened, version: made.version });
     change.mutate({ task: seen, body }, { onSuccess: isEditing ? close : goOn, onError });
   }
 

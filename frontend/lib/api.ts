@@ -25,6 +25,7 @@ export class ApiError extends Error {
 
 export const isConflict = (error: unknown) => error instanceof ApiError && error.code === "PRECONDITION_FAILED";
 export const isGone = (error: unknown) => error instanceof ApiError && error.code === "TASK_NOT_FOUND";
+export const isChangedSince = (error: unknown) => error instanceof ApiError && error.code === "CHANGED_SINCE";
 
 /** Return a `fetch` that sends the user's token, and retries once with a new token after a 401. */
 function fetchAs(userId: string) {
@@ -63,6 +64,12 @@ async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; respons
   throw new ApiError(problem?.detail ?? `The server answered ${response.status}.`, problem?.code);
 }
 
+/** The number of the change that was made, by which it can be undone. Undefined if nothing was changed. */
+function seqOf(response: Response): number | undefined {
+  const said = response.headers.get("Change");
+  return said === null ? undefined : Number(said);
+}
+
 const ifMatch = (task: Task) => ({ "If-Match": `"${task.version}"` });
 
 /** Whether a task already has all values of a change. */
@@ -96,21 +103,32 @@ export function createApi(baseUrl: string, userId: string) {
     },
 
     /** Change a task, if it still has the version given; otherwise the error's code is PRECONDITION_FAILED. */
-    async change(task: Task, body: TaskChanges): Promise<Task> {
+    async change(task: Task, body: TaskChanges): Promise<{ task: Task; seq: number | undefined }> {
       const params = { path: { id: task.id }, header: ifMatch(task) };
-      return (await checked(client.PATCH("/api/tasks/{id}", { params, body }))).data;
+      const { data, response } = await checked(client.PATCH("/api/tasks/{id}", { params, body }));
+      return { task: data, seq: seqOf(response) };
     },
 
     /** Delete a task, if it still has the version given; no error if it is already gone. */
-    async remove(task: Task): Promise<void> {
+    async remove(task: Task): Promise<{ seq: number | undefined }> {
       const params = { path: { id: task.id }, header: ifMatch(task) };
-      await checked(client.DELETE("/api/tasks/{id}", { params })).catch((error) => {
-        if (!isGone(error)) throw error;
-      });
+      try {
+        return { seq: seqOf((await checked(client.DELETE("/api/tasks/{id}", { params }))).response) };
+      } catch (error) {
+        if (isGone(error)) return { seq: undefined };
+        throw error;
+      }
     },
 
-    async removeCompleted(): Promise<void> {
-      await checked(client.DELETE("/api/tasks", { params: { query: { status: ["completed"] } } }));
+    async removeCompleted(): Promise<{ deleted: number; seq: number | undefined }> {
+      const query = { status: ["completed" as const] };
+      const { data, response } = await checked(client.DELETE("/api/tasks", { params: { query } }));
+      return { deleted: data.deleted, seq: seqOf(response) };
+    },
+
+    /** Take back all that one change did, unless something has changed since. A second time does nothing more. */
+    async undo(seq: number): Promise<void> {
+      await checked(client.POST("/api/changes/{seq}/undo", { params: { path: { seq } } }));
     },
 
     async tags(): Promise<Tag[]> {

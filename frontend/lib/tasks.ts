@@ -33,13 +33,24 @@ export function createQueries(onSignedOut: () => void): QueryClient {
   return queries;
 }
 
-const ApiContext = createContext<Api | undefined>(undefined);
-export const ApiProvider = ApiContext.Provider;
+/** What was done, in a sentence, and the number by which it can be undone. */
+export interface Done {
+  words: string;
+  seq: number;
+}
 
-function useApi(): Api {
-  const api = useContext(ApiContext);
-  if (!api) throw new Error("There is no ApiProvider around this");
-  return api;
+interface App {
+  api: Api;
+  offerUndo: (done: Done) => void;
+}
+
+const AppContext = createContext<App | undefined>(undefined);
+export const AppProvider = AppContext.Provider;
+
+function useApp(): App {
+  const app = useContext(AppContext);
+  if (!app) throw new Error("There is no AppProvider around this");
+  return app;
 }
 
 type Pages = InfiniteData<{ tasks: Task[]; next: string | undefined }>;
@@ -54,7 +65,7 @@ function show(queries: QueryClient, id: string, change: (task: Task) => Task | n
 }
 
 export function useTasks(filters: Filters) {
-  const api = useApi();
+  const { api } = useApp();
   return useInfiniteQuery({
     queryKey: ["tasks", filters],
     queryFn: ({ pageParam }) => api.list(filters, pageParam),
@@ -65,12 +76,12 @@ export function useTasks(filters: Filters) {
 }
 
 export function useTags() {
-  const api = useApi();
+  const { api } = useApp();
   return useQuery({ queryKey: ["tags"], queryFn: () => api.tags() });
 }
 
 export function useAdd() {
-  const api = useApi();
+  const { api } = useApp();
   return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key) });
 }
 
@@ -81,7 +92,7 @@ interface Change {
 
 /** Change a task: shown at once, and undone if the API refuses. */
 export function useChange() {
-  const api = useApi();
+  const { api, offerUndo } = useApp();
   const queries = useQueryClient();
   return useMutation({
     mutationFn: ({ task, body }: Change) => api.change(task, body),
@@ -90,26 +101,43 @@ export function useChange() {
       show(queries, task.id, (shown) => ({ ...shown, ...(body as Partial<Task>) }));
     },
     onError: (error, { task }) => show(queries, task.id, () => (isGone(error) ? null : task)),
-    onSuccess: (changed) => show(queries, changed.id, () => changed),
+    onSuccess({ task, seq }, { body }) {
+      show(queries, task.id, () => task);
+      if (seq && body.status === "completed") offerUndo({ words: `“${task.title}” was completed.`, seq });
+    },
   });
 }
 
 export function useRemove() {
-  const api = useApi();
+  const { api, offerUndo } = useApp();
   const queries = useQueryClient();
   return useMutation({
     mutationFn: (task: Task) => api.remove(task),
-    onSuccess: (_nothing, task) => show(queries, task.id, () => null),
+    onSuccess({ seq }, task) {
+      show(queries, task.id, () => null);
+      if (seq) offerUndo({ words: `“${task.title}” was deleted.`, seq });
+    },
   });
 }
 
 export function useRemoveCompleted() {
-  const api = useApi();
-  return useMutation({ mutationFn: () => api.removeCompleted() });
+  const { api, offerUndo } = useApp();
+  return useMutation({
+    mutationFn: () => api.removeCompleted(),
+    onSuccess({ deleted, seq }) {
+      if (seq) offerUndo({ words: `${deleted} completed ${deleted === 1 ? "task was" : "tasks were"} deleted.`, seq });
+    },
+  });
+}
+
+/** Take back all that one change did. */
+export function useUndo() {
+  const { api } = useApp();
+  return useMutation({ mutationFn: (seq: number) => api.undo(seq) });
 }
 
 export function useColor() {
-  const api = useApi();
+  const { api } = useApp();
   return useMutation({
     mutationFn: ({ name, color }: { name: string; color: string }) => api.color(name, color),
   });
@@ -117,7 +145,7 @@ export function useColor() {
 
 /** Fetch the current task, after a change of an outdated version was refused. */
 export function useLookUp() {
-  const api = useApi();
+  const { api } = useApp();
   const queries = useQueryClient();
   return useMutation({
     mutationFn: (id: string) => api.get(id),
