@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
 from itertools import count
@@ -18,6 +18,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from backend.settings import Settings
 from tests.conftest import SECRET, serving, settings, throwaway_database
 from tests.project import free_port, installed, wait_until
 
@@ -66,12 +67,19 @@ class Site:
     """The app, its API, which can be stopped and started, and a browser."""
 
     url: str
-    api_url: str
-    start_api: Callable[[], Any]
+    api_port: int
+    configuration: Settings  # of the API
     frontend: Path
     browser: Browser
     database_url: str
     algorithm: str
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    def start_api(self) -> AbstractContextManager[str]:
+        return serving(self.configuration, self.api_port)
 
     @contextmanager
     def person(self, **options: Any) -> Iterator[Page]:
@@ -86,6 +94,18 @@ class Site:
         page.goto(self.url)
         expect(page.get_by_text("Nothing to do")).to_be_visible()
         yield page
+        context.close()
+
+    @contextmanager
+    def another_browser_of(self, page: Page) -> Iterator[Page]:
+        """Yield the page of tasks of the same person in a second browser."""
+        context = self.browser.new_context(
+            storage_state=page.context.storage_state(), locale="en-GB", timezone_id="Europe/Berlin"
+        )
+        other = context.new_page()
+        other.goto(self.url)
+        expect(other.get_by_role("region", name="Tasks")).to_have_attribute("aria-busy", "false")
+        yield other
         context.close()
 
     @contextmanager
@@ -127,15 +147,7 @@ def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str) ->
         if algorithm == "HS256":
             own = {"jwt_issuer": url, "better_auth_secret": SECRET}
         configuration = settings(database_url=database_url, cors_origins=url, db_wait_seconds=1, **own)
-        yield Site(
-            url,
-            environment["API_URL"],
-            lambda: serving(configuration, api_port),
-            frontend,
-            chromium,
-            database_url,
-            algorithm,
-        )
+        yield Site(url, api_port, configuration, frontend, chromium, database_url, algorithm)
 
 
 def start(frontend: Path, port: int, environment: dict[str, str], stderr: int | None = None) -> "subprocess.Popen[str]":
@@ -181,10 +193,10 @@ def done(page: Page, title: str) -> Any:
     return page.get_by_label(f"{title} is completed")
 
 
-def api_of(page: Page, site: Site) -> httpx.Client:
-    """The API, as another program of the same person uses it."""
+def api_of(page: Page, site: Site, url: str | None = None) -> httpx.Client:
+    """The API, or another process of it, as another program of the same person uses it."""
     token = page.evaluate("fetch('/api/auth/token').then(answer => answer.json())")["token"]
-    return httpx.Client(base_url=site.api_url, headers={"Authorization": f"Bearer {token}"})
+    return httpx.Client(base_url=url or site.api_url, headers={"Authorization": f"Bearer {token}"})
 
 
 def held(page: Page, url: str | re.Pattern[str], method: str) -> Callable[[], Callable[[], None]]:
@@ -205,6 +217,12 @@ def held(page: Page, url: str | re.Pattern[str], method: str) -> Callable[[], Ca
         return routes[0].continue_
 
     return wait
+
+
+def without_events(page: Page) -> None:
+    """Load the page anew, and let it learn of nothing that happens elsewhere until it asks."""
+    page.route("**/api/events", lambda route: route.abort())
+    page.reload()
 
 
 def picture(page: Page, name: str) -> None:

@@ -30,6 +30,7 @@ from tests.frontend import (
     picture,
     start,
     task,
+    without_events,
 )
 from tests.project import free_port, wait_until
 
@@ -488,6 +489,7 @@ def test_the_list_is_as_the_api_has_it_whichever_of_several_changes_ends_last(si
 @pytest.mark.parametrize("how", ["ticked", "deleted"])
 def test_a_task_that_is_deleted_elsewhere_leaves_the_list(site: Site, how: str) -> None:
     with site.person() as page, api_of(page, site) as other:
+        without_events(page)
         add(page, "Fleeting")
         [seen] = other.get("/api/tasks").json()
         other.delete(f"/api/tasks/{seen['id']}").raise_for_status()
@@ -502,6 +504,7 @@ def test_a_task_that_is_deleted_elsewhere_leaves_the_list(site: Site, how: str) 
 
 def test_a_task_that_is_changed_elsewhere_is_deleted_only_if_that_is_still_wanted(site: Site) -> None:
     with site.person() as page, api_of(page, site) as other:
+        without_events(page)
         for title, answer in (("Kept", "Keep it"), ("Deleted", "Delete it")):
             add(page, title)
             [seen] = other.get("/api/tasks", params={"q": title}).json()

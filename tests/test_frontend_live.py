@@ -1,12 +1,19 @@
 """The frontend and the change log, in a real browser: undo, what comes from elsewhere, lost connections, histories."""
 
 import re
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, Route, expect
 
-from tests.frontend import Site, add, api_of, assert_accessible, done, task
+from tests.conftest import serving
+from tests.frontend import LISTS, Site, add, api_of, assert_accessible, done, task
+from tests.project import Copy, wait_until
+
+LOST = "Connection lost. Changes will appear when it is back."
+CARET = "[document.activeElement.name, document.activeElement.selectionStart, document.activeElement.selectionEnd]"
 
 
 def offer(page: Page) -> Any:
@@ -147,3 +154,206 @@ def test_the_notice_gives_the_focus_back(site: Site) -> None:
         expect(offer(page).get_by_role("button", name="Close")).to_be_focused()
         page.keyboard.press("Enter")
         expect(page.get_by_role("button", name="Delete completed")).to_be_focused()
+
+
+def change(api: Any, title: str, body: dict[str, Any]) -> None:
+    """Change the task with this title, as another program."""
+    [seen] = [each for each in api.get("/api/tasks").json() if each["title"] == title]
+    api.patch(f"/api/tasks/{seen['id']}", json=body).raise_for_status()
+
+
+def requests(page: Page) -> list[Request]:
+    """The requests to the API that the page makes from now on, in a list that grows."""
+    sent: list[Request] = []
+    page.on("request", lambda request: sent.append(request) if "/api/auth/" not in request.url else None)
+    return sent
+
+
+def lists(sent: list[Request]) -> list[str]:
+    return [request.url for request in sent if request.method == "GET" and LISTS.search(request.url)]
+
+
+def streams(sent: list[Request]) -> list[Request]:
+    return [request for request in sent if request.method == "GET" and request.url.endswith("/api/events")]
+
+
+def test_what_is_done_in_one_browser_appears_in_the_other_and_leaves_alone_what_is_typed_there(site: Site) -> None:
+    with site.person() as page:
+        for title in ("Below", "Draft", "Above", "Gone"):
+            add(page, title)
+        with site.another_browser_of(page) as other:
+            page.evaluate("window.isSamePage = true")
+            page.get_by_role("button", name="Draft", exact=True).click()
+            page.get_by_label("Title").fill("Half a sentence")
+            for _ in range(9):
+                page.keyboard.press("ArrowLeft")
+            caret = page.evaluate(CARET)
+            assert caret == ["title", 6, 6]
+            add(other, "New")
+            expect(task(page, "New")).to_be_visible()
+            done(other, "Below").click()
+            expect(done(page, "Below")).to_be_checked()
+            other.get_by_label("Delete Gone").click()
+            expect(task(page, "Gone")).to_have_count(0)
+            other.get_by_role("button", name="Draft", exact=True).click()
+            other.get_by_label("Description").nth(1).fill("Written elsewhere")
+            other.get_by_role("button", name="Save").click()
+            other.get_by_role("button", name="Above", exact=True).click()
+            other.get_by_label("Title").fill("Last")
+            other.get_by_role("button", name="Save").click()
+            expect(task(page, "Last")).to_be_visible()
+            assert page.evaluate(CARET) == caret
+            page.keyboard.type(" new")
+            expect(page.get_by_label("Title")).to_have_value("Half a new sentence")
+            page.keyboard.press("Enter")
+            expect(page.get_by_text("description is now “Written elsewhere”")).to_be_visible()
+            page.get_by_role("button", name="Keep mine").click()
+            expect(task(other, "Half a new sentence")).to_contain_text("Written elsewhere")
+            assert page.evaluate("window.isSamePage")
+
+
+def test_a_form_stays_where_it_is_when_its_task_leaves_the_list(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        for title in ("Below", "Draft", "Above"):
+            add(page, title)
+        page.get_by_role("radio", name="To do").check()
+        page.get_by_role("button", name="Draft", exact=True).click()
+        page.get_by_label("Title").fill("Half a sentence")
+        change(other, "Draft", {"status": "completed"})
+        change(other, "Above", {"title": "First"})
+        expect(page.locator(".title")).to_have_text(["First", "Below"])
+        expect(page.locator(".tasks > li").nth(1).get_by_label("Title")).to_have_value("Half a sentence")
+        expect(page.get_by_label("Title")).to_be_focused()
+
+
+def test_a_change_of_one_s_own_that_comes_back_as_an_event_has_nothing_fetched_twice(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        add(page, "Own")
+        change(other, "Own", {"title": "Renamed"})  # in place: needs no list
+        expect(task(page, "Renamed")).to_be_visible()
+        sent = requests(page)
+        done(page, "Renamed").click()
+        while not lists(sent):
+            page.wait_for_timeout(20)
+        change(other, "Renamed", {"title": "Renamed again"})
+        expect(task(page, "Renamed again")).to_be_visible()
+        assert len(lists(sent)) == 1
+
+
+def test_only_a_list_that_may_have_it_elsewhere_is_fetched_after_a_change(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        for title in ("B", "A"):
+            add(page, title)
+        page.get_by_label("Sort").select_option("By title")
+        expect(page.locator(".title")).to_have_text(["A", "B"])
+        sent = requests(page)
+        change(other, "A", {"priority": "high"})
+        expect(task(page, "A")).to_contain_text("high priority")
+        assert lists(sent) == []
+        change(other, "A", {"title": "C"})
+        expect(page.locator(".title")).to_have_text(["B", "C"])
+        assert {urlsplit(url).query for url in lists(sent)} == {"sort=title&limit=50"}
+
+
+def test_an_api_that_is_killed_is_told_of_and_what_happened_meanwhile_appears_without_fetching_all(
+    stopped_site: Site, copy: Copy
+) -> None:
+    site = stopped_site
+    environment = {
+        "DATABASE_URL": site.database_url,
+        "BETTER_AUTH_URL": site.url,
+        "CORS_ORIGINS": site.url,
+        "ENVIRONMENT": "staging",
+        "MIGRATE_ON_START": "true",
+    }
+    with ExitStack() as stack:
+
+        def api() -> Any:
+            process = copy.start("main.py", "--port", str(site.api_port), **environment)
+            stack.callback(process.communicate)
+            stack.callback(process.kill)
+            return process
+
+        process = api()
+        page = stack.enter_context(site.person())
+        for title in ("Gone", "Draft", "Edited"):
+            add(page, title)
+        page.get_by_role("button", name="Edited", exact=True).click()
+        page.get_by_label("Title").fill("Half a sentence")
+        page.evaluate("window.isSamePage = true")
+        sent = requests(page)
+        process.kill()
+        expect(page.get_by_text(LOST)).to_be_visible()
+        assert_accessible(page, site)
+        with serving(site.configuration) as url, api_of(page, site, url) as other:
+            change(other, "Draft", {"title": "Changed meanwhile", "priority": "high"})
+            [gone] = other.get("/api/tasks", params={"q": "Gone"}).json()
+            other.delete(f"/api/tasks/{gone['id']}").raise_for_status()
+        api()
+        expect(task(page, "Changed meanwhile")).to_contain_text("high priority")
+        expect(page.get_by_text(LOST)).to_have_count(0)
+        expect(page.locator(".title")).to_have_text(["Changed meanwhile"])
+        expect(page.get_by_label("Title")).to_have_value("Half a sentence")
+        expect(page.get_by_label("Title")).to_be_focused()
+        assert page.evaluate("window.isSamePage")
+        assert lists(sent) == []
+
+
+def test_a_browser_that_is_online_again_catches_up_at_once(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        add(page, "There")
+        page.context.set_offline(True)
+        expect(page.get_by_text(LOST)).to_be_visible()
+        other.post("/api/tasks", json={"title": "Made meanwhile"}).raise_for_status()
+        page.context.set_offline(False)
+        expect(page.locator(".title")).to_have_text(["Made meanwhile", "There"])
+        expect(page.get_by_text(LOST)).to_have_count(0)
+
+
+@pytest.mark.parametrize("last", ["shown", "never there"])
+def test_a_stream_that_ends_goes_on_and_what_is_not_kept_is_fetched_anew(site: Site, last: str) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        add(page, "There")
+        made = other.post("/api/tasks", json={"title": "Made meanwhile"})
+        made.raise_for_status()
+        seq = int(made.headers["Change"]) if last == "shown" else 10**9
+
+        def end(route: Route) -> None:
+            events = f'id: {seq}\nevent: change\ndata: {{"seq": {seq}, "changes": []}}\n\n'
+            ending = 'event: end\ndata: {"reason": "token_expired"}\n\n'
+            headers = {"Content-Type": "text/event-stream", "Access-Control-Allow-Origin": site.url}
+            route.fulfill(status=200, headers=headers, body=events + ending)
+
+        page.route("**/api/events", end, times=1)
+        sent = requests(page)
+        page.reload()
+        expect(page.locator(".title")).to_have_text(["Made meanwhile", "There"])
+        expected = [None, str(seq)] if last == "shown" else [None, str(seq), None]
+        while len(streams(sent)) < len(expected):
+            page.wait_for_timeout(20)
+        assert [request.headers.get("last-event-id") for request in streams(sent)] == expected
+        change(other, "There", {"title": "Changed"})
+        expect(task(page, "Changed")).to_be_visible()
+
+
+def test_a_page_that_is_hidden_or_left_has_no_stream_open(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as other:
+        add(page, "There")
+
+        def open_streams() -> float:
+            [line] = [each for each in other.get("/metrics").text.splitlines() if each.startswith("event_streams_open")]
+            return float(line.split()[-1])
+
+        def show(hidden: str) -> None:
+            page.evaluate(f"Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }})")
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+        wait_until(lambda: open_streams() == 1)
+        show("true")
+        wait_until(lambda: open_streams() == 0)
+        change(other, "There", {"title": "Changed"})
+        show("false")
+        expect(task(page, "Changed")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        wait_until(lambda: open_streams() == 0)

@@ -3,15 +3,18 @@
 import { QueryClientProvider } from "@tanstack/react-query";
 import { LogOut } from "lucide-react";
 import { useRouter } from "next/navigation";
-import { useCallback, useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import { type Api, createApi, type Filters } from "@/lib/api";
 import { authClient } from "@/lib/auth-client";
+import { createLive } from "@/lib/live";
+import { createSync } from "@/lib/sync";
 import { AppProvider, createQueries, type Done } from "@/lib/tasks";
 import { isTyping } from "@/lib/typing";
 import { problemOf } from "@/lib/words";
 
 import { Brand } from "./Brand";
+import { ConnectionStatus } from "./ConnectionStatus";
 import { FilterBar } from "./FilterBar";
 import { NewTask } from "./NewTask";
 import { Notice } from "./Notice";
@@ -23,6 +26,8 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
   const router = useRouter();
   const [api] = useState<Api>(() => createApi(apiUrl, user.id));
   const [queries] = useState(() => createQueries(leave));
+  const [live] = useState(() => createLive(api, { ...createSync(queries, api), onSignedOut: leave }));
+  const connection = useSyncExternalStore(live.subscribe, live.connection, live.connection);
   const [filters, setFilters] = useState<Filters>({});
   const [problem, setProblem] = useState("");
   const [done, setDone] = useState<Done>();
@@ -56,7 +61,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
 
   return (
     <QueryClientProvider client={queries}>
-      <AppProvider value={{ api, offerUndo: setDone }}>
+      <AppProvider value={{ api, isReady: connection !== "opening", offerUndo: setDone }}>
         <header>
           <Brand />
           <span className="who">{user.name}</span>
@@ -70,6 +75,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
           <FilterBar filters={filters} setFilters={setFilters} searchField={search} />
           <TaskList filters={filters} />
           <div className="toasts">
+            <ConnectionStatus isLost={connection === "lost"} />
             <UndoNotice done={done} close={forget} />
           </div>
         </main>

@@ -7,11 +7,13 @@ import { unreachable } from "./words";
 export type Task = components["schemas"]["Task"];
 export type NewTask = components["schemas"]["TaskCreate"];
 export type TaskChanges = components["schemas"]["TaskUpdate"];
+export type Changes = components["schemas"]["Changes"];
 export type Tag = components["schemas"]["ListedTag"];
 export type Filters = Omit<NonNullable<paths["/api/tasks"]["get"]["parameters"]["query"]>, "cursor" | "limit">;
 
 const PAGE_SIZE = 50;
 const TIMEOUT_MS = 30_000; // longer than the API waits for its database
+const EVENTS = "text/event-stream";
 
 /** A failure: a sentence for people and, if the API answered, the code for programs. */
 export class ApiError extends Error {
@@ -26,13 +28,15 @@ export class ApiError extends Error {
 export const isConflict = (error: unknown) => error instanceof ApiError && error.code === "PRECONDITION_FAILED";
 export const isGone = (error: unknown) => error instanceof ApiError && error.code === "TASK_NOT_FOUND";
 export const isChangedSince = (error: unknown) => error instanceof ApiError && error.code === "CHANGED_SINCE";
+export const isNotKept = (error: unknown) => error instanceof ApiError && error.code === "CHANGES_NOT_KEPT";
 
 /** Return a `fetch` that sends the user's token, and retries once with a new token after a 401. */
 function fetchAs(userId: string) {
   const tokens = createTokens(userId);
   const send = async (request: Request): Promise<Response> => {
     request.headers.set("Authorization", `Bearer ${await tokens.get()}`);
-    return fetch(request, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const isStream = request.headers.get("Accept") === EVENTS;
+    return fetch(request, { signal: isStream ? request.signal : AbortSignal.timeout(TIMEOUT_MS) });
   };
   return async (request: Request): Promise<Response> => {
     const again = request.clone();
@@ -83,8 +87,27 @@ export function isMade(body: TaskChanges, task: Task): boolean {
 
 /** Return a client for one user, with the functions that the app needs. Each throws ApiError or SignedOutError. */
 export function createApi(baseUrl: string, userId: string) {
-  const client = createClient<paths>({ baseUrl, fetch: fetchAs(userId) });
+  const send = fetchAs(userId);
+  let newest = 0;
+  const client = createClient<paths>({
+    baseUrl,
+    async fetch(request) {
+      const response = await send(request);
+      newest = Math.max(newest, seqOf(response) ?? 0);
+      return response;
+    },
+  });
   return {
+    /** The number of the newest change that was made here. */
+    newest: () => newest,
+
+    /** What is changed, as Server-Sent Events, after the last one that was read; at first from now on. */
+    async events(lastEventId: string | undefined, signal: AbortSignal) {
+      const header = lastEventId === undefined ? {} : { "Last-Event-ID": lastEventId };
+      const options = { params: { header }, headers: { Accept: EVENTS }, parseAs: "stream" as const, signal };
+      return (await checked(client.GET("/api/events", options))).data;
+    },
+
     /** A page of tasks, and the cursor of the next page. */
     async list(filters: Filters, cursor: string | undefined) {
       const query = { ...filters, limit: PAGE_SIZE, ...(cursor ? { cursor } : {}) };

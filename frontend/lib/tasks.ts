@@ -26,7 +26,7 @@ export function createQueries(onSignedOut: () => void): QueryClient {
     mutationCache: new MutationCache({ onError, onSettled }),
     // The browser's online state is unreliable: send the request, and report how it went.
     defaultOptions: {
-      queries: { networkMode: "always", retry: false, staleTime: 10_000 },
+      queries: { networkMode: "always", retry: false, staleTime: 10_000, refetchOnWindowFocus: false },
       mutations: { networkMode: "always", retry: false },
     },
   });
@@ -41,6 +41,7 @@ export interface Done {
 
 interface App {
   api: Api;
+  isReady: boolean; // queries wait until changes are followed, so that none is missed between the two
   offerUndo: (done: Done) => void;
 }
 
@@ -53,10 +54,13 @@ function useApp(): App {
   return app;
 }
 
-type Pages = InfiniteData<{ tasks: Task[]; next: string | undefined }>;
+export type Pages = InfiniteData<{ tasks: Task[]; next: string | undefined }>;
 
-/** Show a change of one task in every cached list before the API has made it; null removes the task. */
-function show(queries: QueryClient, id: string, change: (task: Task) => Task | null): void {
+/** The newer version of a task: an answer and an event can overtake each other. */
+export const newer = (shown: Task, task: Task) => (task.version < shown.version ? shown : task);
+
+/** Change a task in every cached list; null removes it. */
+export function show(queries: QueryClient, id: string, change: (task: Task) => Task | null): void {
   queries.setQueriesData<Pages>({ queryKey: ["tasks"] }, (pages) => {
     if (!pages) return pages;
     const changed = (tasks: Task[]) => tasks.flatMap((task) => (task.id === id ? (change(task) ?? []) : task));
@@ -65,8 +69,9 @@ function show(queries: QueryClient, id: string, change: (task: Task) => Task | n
 }
 
 export function useTasks(filters: Filters) {
-  const { api } = useApp();
+  const { api, isReady } = useApp();
   return useInfiniteQuery({
+    enabled: isReady,
     queryKey: ["tasks", filters],
     queryFn: ({ pageParam }) => api.list(filters, pageParam),
     initialPageParam: undefined as string | undefined,
@@ -76,8 +81,8 @@ export function useTasks(filters: Filters) {
 }
 
 export function useTags() {
-  const { api } = useApp();
-  return useQuery({ queryKey: ["tags"], queryFn: () => api.tags() });
+  const { api, isReady } = useApp();
+  return useQuery({ enabled: isReady, queryKey: ["tags"], queryFn: () => api.tags() });
 }
 
 export function useAdd() {
@@ -100,9 +105,9 @@ export function useChange() {
       await queries.cancelQueries({ queryKey: ["tasks"] });
       show(queries, task.id, (shown) => ({ ...shown, ...(body as Partial<Task>) }));
     },
-    onError: (error, { task }) => show(queries, task.id, () => (isGone(error) ? null : task)),
+    onError: (error, { task }) => show(queries, task.id, (shown) => (isGone(error) ? null : newer(shown, task))),
     onSuccess({ task, seq }, { body }) {
-      show(queries, task.id, () => task);
+      show(queries, task.id, (shown) => newer(shown, task));
       if (seq && body.status === "completed") offerUndo({ words: `“${task.title}” was completed.`, seq });
     },
   });
@@ -149,6 +154,6 @@ export function useLookUp() {
   const queries = useQueryClient();
   return useMutation({
     mutationFn: (id: string) => api.get(id),
-    onSuccess: (task) => show(queries, task.id, () => task),
+    onSuccess: (task) => show(queries, task.id, (shown) => newer(shown, task)),
   });
 }
