@@ -357,3 +357,80 @@ def test_a_page_that_is_hidden_or_left_has_no_stream_open(site: Site) -> None:
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         wait_until(lambda: open_streams() == 0)
+
+
+def task_history(page: Page) -> Any:
+    return page.get_by_role("group").filter(has_text="History")
+
+
+def test_a_task_has_its_history_in_people_s_words(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as api:
+        body = {"title": "Rent", "due_date": "2030-01-31T09:00:00+01:00", "tags": ["money"]}
+        made = api.post("/api/tasks", json=body)
+        path = f"/api/tasks/{made.json()['id']}"
+        for values in (
+            {"title": "Pay the rent", "due_date": "2030-01-30T09:00:00+01:00"},
+            {"tags": [], "description": "To the new account"},
+            {"recurrence_rule": "FREQ=MONTHLY", "priority": "high"},
+            {"status": "in_progress"},
+            {"status": "completed"},
+        ):
+            answer = api.patch(path, json=values)
+            answer.raise_for_status()
+        api.post(f"/api/changes/{answer.headers['Change']}/undo").raise_for_status()
+        deleted = api.delete(path)
+        api.post(f"/api/changes/{deleted.headers['Change']}/undo").raise_for_status()
+        page.reload()
+        sent = requests(page)
+        page.get_by_role("button", name="Pay the rent", exact=True).click()
+        history = task_history(page)
+        assert not [request for request in sent if "history" in request.url]
+        history.get_by_text("History").click()
+        expect(history.locator("li > span")).to_have_text(
+            [
+                "Restored (undone)",
+                "Deleted",
+                "Reopened (undone)",
+                "Completed",
+                "Status changed from “to do” to “in progress”",
+                "Priority changed from “medium” to “high”, recurrence set to “every month”",
+                "Description set to “To the new account”, tags removed",
+                "Title changed from “Rent” to “Pay the rent”, "
+                "due date changed from “31 Jan 2030, 09:00” to “30 Jan 2030, 09:00”",
+                "Created",
+            ]
+        )
+        expect(history.locator("small").first).to_have_text(re.compile(r"^today, \d\d:\d\d$"))
+        assert_accessible(page, site)
+
+
+def test_a_long_history_is_shown_in_parts_and_goes_on_by_itself(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as api:
+        add(page, "Draft")
+        [made] = api.get("/api/tasks").json()
+        for number in range(12):
+            api.patch(f"/api/tasks/{made['id']}", json={"description": str(number)}).raise_for_status()
+        page.get_by_role("button", name="Draft", exact=True).click()
+        page.get_by_text("History").press("Enter")
+        entries = task_history(page).get_by_role("listitem")
+        expect(entries).to_have_count(10)
+        page.get_by_role("button", name="Show more").press("Enter")
+        expect(entries).to_have_count(13)
+        expect(entries.last).to_contain_text("Created")
+        expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+        api.patch(f"/api/tasks/{made['id']}", json={"priority": "high"}).raise_for_status()
+        expect(entries.first).to_contain_text("Priority changed from “medium” to “high”")
+
+
+def test_a_history_says_who_acted_for_the_user(site: Site) -> None:
+    with site.person() as page:
+        add(page, "Draft")
+
+        def by_support(route: Route) -> None:
+            answer = route.fetch()
+            route.fulfill(response=answer, json=[{**entry, "by": "support-7"} for entry in answer.json()])
+
+        page.route("**/history*", by_support)
+        page.get_by_role("button", name="Draft", exact=True).click()
+        page.get_by_text("History").click()
+        expect(task_history(page).get_by_role("listitem")).to_contain_text("by support-7")

@@ -8,6 +8,7 @@ import { readable } from "@/lib/dates";
 import { useChange, useLookUp, useRemove } from "@/lib/tasks";
 import { changesInWords, ruleInWords } from "@/lib/words";
 
+import { History } from "./History";
 import { Notice } from "./Notice";
 import { changedFields, readFields, TaskFields } from "./TaskFields";
 
@@ -145,6 +146,7 @@ export function TaskRow({ task, colors, hold }: Props) {
               Cancel
             </button>
           </div>
+          <History id={task.id} />
         </form>
       ) : (
         <div className="line">

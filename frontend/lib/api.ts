@@ -7,11 +7,14 @@ import { unreachable } from "./words";
 export type Task = components["schemas"]["Task"];
 export type NewTask = components["schemas"]["TaskCreate"];
 export type TaskChanges = components["schemas"]["TaskUpdate"];
+/** What was done to a task; by whom, if not by the user. */
+export type HistoryEntry = Omit<components["schemas"]["HistoryEntry"], "by"> & { by: string | undefined };
 export type Changes = components["schemas"]["Changes"];
 export type Tag = components["schemas"]["ListedTag"];
 export type Filters = Omit<NonNullable<paths["/api/tasks"]["get"]["parameters"]["query"]>, "cursor" | "limit">;
 
 const PAGE_SIZE = 50;
+const HISTORY_PAGE_SIZE = 10;
 const TIMEOUT_MS = 30_000; // longer than the API waits for its database
 const EVENTS = "text/event-stream";
 
@@ -35,7 +38,7 @@ function fetchAs(userId: string) {
   const tokens = createTokens(userId);
   const send = async (request: Request): Promise<Response> => {
     request.headers.set("Authorization", `Bearer ${await tokens.get()}`);
-    const isStream = request.headers.get("Accept") === EVENTS;
+    const isStream = request.headers.get("Accept") === EVENTS; // of /api/events: it stays open
     return fetch(request, { signal: isStream ? request.signal : AbortSignal.timeout(TIMEOUT_MS) });
   };
   return async (request: Request): Promise<Response> => {
@@ -72,6 +75,12 @@ async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; respons
 function seqOf(response: Response): number | undefined {
   const said = response.headers.get("Change");
   return said === null ? undefined : Number(said);
+}
+
+/** The cursor of the next page. */
+function nextOf(response: Response): string | undefined {
+  const query = response.headers.get("Link")?.match(/<[^>]*\?([^>]*)>; rel="next"/)?.[1];
+  return new URLSearchParams(query).get("cursor") ?? undefined;
 }
 
 const ifMatch = (task: Task) => ({ "If-Match": `"${task.version}"` });
@@ -112,8 +121,7 @@ export function createApi(baseUrl: string, userId: string) {
     async list(filters: Filters, cursor: string | undefined) {
       const query = { ...filters, limit: PAGE_SIZE, ...(cursor ? { cursor } : {}) };
       const { data, response } = await checked(client.GET("/api/tasks", { params: { query } }));
-      const next = response.headers.get("Link")?.match(/<[^>]*\?([^>]*)>; rel="next"/)?.[1];
-      return { tasks: data, next: next ? (new URLSearchParams(next).get("cursor") ?? undefined) : undefined };
+      return { tasks: data, next: nextOf(response) };
     },
 
     async get(id: string): Promise<Task> {
@@ -147,6 +155,15 @@ export function createApi(baseUrl: string, userId: string) {
       const query = { status: ["completed" as const] };
       const { data, response } = await checked(client.DELETE("/api/tasks", { params: { query } }));
       return { deleted: data.deleted, seq: seqOf(response) };
+    },
+
+    /** A page of what was done to a task, the newest first, and the cursor of the next page. */
+    async history(id: string, cursor: string | undefined) {
+      const query = { limit: HISTORY_PAGE_SIZE, ...(cursor ? { cursor: Number(cursor) } : {}) };
+      const asked = client.GET("/api/tasks/{id}/history", { params: { path: { id }, query } });
+      const { data, response } = await checked(asked);
+      const entries = data.map((entry): HistoryEntry => ({ ...entry, by: entry.by === userId ? undefined : entry.by }));
+      return { entries, next: nextOf(response) };
     },
 
     /** Take back all that one change did, unless something has changed since. A second time does nothing more. */

@@ -85,6 +85,16 @@ export function useTags() {
   return useQuery({ enabled: isReady, queryKey: ["tags"], queryFn: () => api.tags() });
 }
 
+export function useHistory(id: string) {
+  const { api } = useApp();
+  return useInfiniteQuery({
+    queryKey: ["history", id],
+    queryFn: ({ pageParam }) => api.history(id, pageParam),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next,
+  });
+}
+
 export function useAdd() {
   const { api } = useApp();
   return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key) });
