@@ -449,10 +449,12 @@ def test_of_several_tasks_that_were_not_added_none_is_lost(site: Site) -> None:
             told.get_by_role("button", name="Edit").click()
             expect(page.get_by_label("New task")).to_have_value(title)
         page.keyboard.press("Enter")
+        expect(task(page, "Alpha")).to_be_visible()
         for title in ("Beta", "Gamma"):
             told = page.get_by_role("alert").filter(has_text=f"“{title}” was not added.")
             told.get_by_role("button", name="Try again").click()
             expect(told).to_have_count(0)
+            expect(task(page, title)).to_be_visible()
         expect(page.locator(".title")).to_have_text(["Gamma", "Beta", "Alpha"])
 
 
@@ -758,8 +760,17 @@ def test_the_app_is_readable_and_accessible_on_every_screen(site: Site, device: 
         page.get_by_role("button", name="More", exact=True).click()
         assert_accessible(page, site)
         picture(page, f"app-edit-{scheme}") if device == "phone" else None
+        page.get_by_text("History").click()
+        expect(page.get_by_text("Created", exact=True)).to_be_visible()
+        page.get_by_label("Delete Weed the front garden").click()
+        expect(page.get_by_text("“Weed the front garden” was deleted.")).to_be_visible()
+        page.context.set_offline(True)
+        expect(page.get_by_text("Connection lost.")).to_be_visible()
+        assert_accessible(page, site)
         width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width[0] <= width[1]
+        page.context.set_offline(False)
+        expect(page.get_by_text("Connection lost.")).to_have_count(0)
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         assert_accessible(page, site)

@@ -3,7 +3,7 @@ import type { Query, QueryClient } from "@tanstack/react-query";
 import type { Api, Changes, Filters, Task } from "./api";
 import { newer, type Pages, show } from "./tasks";
 
-const REFETCH_MS = 1000;
+const REFETCH_MS = 500;
 // The fields that a filter looks at, if it has not the name of one.
 const FILTERED: Record<string, (keyof Task)[]> = {
   tag: ["tags"],
