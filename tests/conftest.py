@@ -35,6 +35,7 @@ TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
 for name in Settings.model_fields:
     os.environ.pop(name.upper(), None)
 
+pytest_plugins = ["tests.frontend"]
 SECRET = "a secret of the tests, with more than 32 characters"
 
 

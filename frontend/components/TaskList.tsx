@@ -10,6 +10,18 @@ import { SignedOutError } from "@/lib/token";
 import { Notice } from "./Notice";
 import { TaskRow } from "./TaskRow";
 
+/** Add the held tasks that are not listed any more, each below the task that it was below. */
+function withHeld(listed: Map<string, Task>, held: ReadonlyMap<string, Task>, shown: Task[]): Task[] {
+  const tasks = [...listed.values()];
+  for (const [id, task] of held) {
+    if (listed.has(id)) continue;
+    const place = shown.findIndex((each) => each.id === id);
+    const neighbour = shown.slice(0, Math.max(place, 0)).findLast((each) => listed.has(each.id));
+    tasks.splice(tasks.findIndex((each) => each.id === neighbour?.id) + 1, 0, task);
+  }
+  return tasks;
+}
+
 export function TaskList({ filters }: { filters: Filters }) {
   const { data, error, isPending, isPlaceholderData, isFetching, refetch, ...next } = useTasks(filters);
   const { hasNextPage, fetchNextPage, isFetchingNextPage, isFetchNextPageError } = next;
@@ -37,7 +49,11 @@ export function TaskList({ filters }: { filters: Filters }) {
 
   const isFiltered = Object.keys(filters).some((name) => name !== "sort");
   const listed = new Map(data?.pages.flatMap((page) => page.tasks.map((task) => [task.id, task] as const)));
-  const tasks = [...[...held.values()].filter((task) => !listed.has(task.id)), ...listed.values()];
+  const shown = useRef<Task[]>([]);
+  const tasks = withHeld(listed, held, shown.current);
+  useEffect(() => {
+    shown.current = tasks;
+  });
   return (
     <section aria-label="Tasks" aria-busy={isPending || isPlaceholderData}>
       {error && !(error instanceof SignedOutError) && (

@@ -8,6 +8,7 @@ import { readable } from "@/lib/dates";
 import { useChange, useLookUp, useRemove } from "@/lib/tasks";
 import { changesInWords, ruleInWords } from "@/lib/words";
 
+import { History } from "./History";
 import { Notice } from "./Notice";
 import { changedFields, readFields, TaskFields } from "./TaskFields";
 
@@ -72,7 +73,8 @@ export function TaskRow({ task, colors, hold }: Props) {
     }
     const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id, { onSuccess: onFound });
     // If the form was opened meanwhile, it continues from the new version.
-    const goOn = (made: Task) => setEditing((opened) => opened && { ...opened, version: made.version });
+    const goOn = ({ task: made }: { task: Task }) =>
+      setEditing((opened) => opened && { ...opened, version: made.version });
     change.mutate({ task: seen, body }, { onSuccess: isEditing ? close : goOn, onError });
   }
 
@@ -144,6 +146,7 @@ export function TaskRow({ task, colors, hold }: Props) {
               Cancel
             </button>
           </div>
+          <History id={task.id} />
         </form>
       ) : (
         <div className="line">

@@ -3,28 +3,35 @@
 import { QueryClientProvider } from "@tanstack/react-query";
 import { LogOut } from "lucide-react";
 import { useRouter } from "next/navigation";
-import { useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import { type Api, createApi, type Filters } from "@/lib/api";
 import { authClient } from "@/lib/auth-client";
-import { ApiProvider, createQueries } from "@/lib/tasks";
+import { createLive } from "@/lib/live";
+import { createSync } from "@/lib/sync";
+import { AppProvider, createQueries, type Done } from "@/lib/tasks";
+import { isTyping } from "@/lib/typing";
 import { problemOf } from "@/lib/words";
 
 import { Brand } from "./Brand";
+import { ConnectionStatus } from "./ConnectionStatus";
 import { FilterBar } from "./FilterBar";
 import { NewTask } from "./NewTask";
 import { Notice } from "./Notice";
 import { TaskList } from "./TaskList";
-
-const TYPED_IN = "input:not([type=checkbox], [type=radio]), textarea, select, dialog";
+import { UndoNotice } from "./UndoNotice";
 
 /** The page with one user's tasks. */
 export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }; apiUrl: string }) {
   const router = useRouter();
   const [api] = useState<Api>(() => createApi(apiUrl, user.id));
   const [queries] = useState(() => createQueries(leave));
+  const [live] = useState(() => createLive(api, { ...createSync(queries, api), onSignedOut: leave }));
+  const connection = useSyncExternalStore(live.subscribe, live.connection, live.connection);
   const [filters, setFilters] = useState<Filters>({});
   const [problem, setProblem] = useState("");
+  const [done, setDone] = useState<Done>();
+  const forget = useCallback(() => setDone(undefined), []);
   const title = useRef<HTMLInputElement>(null);
   const search = useRef<HTMLInputElement>(null);
 
@@ -41,8 +48,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
 
   useEffect(() => {
     function onKey(event: KeyboardEvent) {
-      const target = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey || target.closest(TYPED_IN)) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
       const field = { n: title, "/": search }[event.key];
       if (field) {
         event.preventDefault();
@@ -55,7 +61,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
 
   return (
     <QueryClientProvider client={queries}>
-      <ApiProvider value={api}>
+      <AppProvider value={{ api, isReady: connection !== "opening", offerUndo: setDone }}>
         <header>
           <Brand />
           <span className="who">{user.name}</span>
@@ -68,11 +74,15 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
           <NewTask titleField={title} />
           <FilterBar filters={filters} setFilters={setFilters} searchField={search} />
           <TaskList filters={filters} />
+          <div className="toasts">
+            <ConnectionStatus isLost={connection === "lost"} />
+            <UndoNotice done={done} close={forget} />
+          </div>
         </main>
         <footer>
-          <kbd>n</kbd> new task <kbd>/</kbd> search <kbd>Esc</kbd> cancel
+          <kbd>n</kbd> new task <kbd>/</kbd> search <kbd>Esc</kbd> cancel <kbd>Ctrl Z</kbd> undo
         </footer>
-      </ApiProvider>
+      </AppProvider>
     </QueryClientProvider>
   );
 }

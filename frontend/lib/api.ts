@@ -7,11 +7,16 @@ import { unreachable } from "./words";
 export type Task = components["schemas"]["Task"];
 export type NewTask = components["schemas"]["TaskCreate"];
 export type TaskChanges = components["schemas"]["TaskUpdate"];
+/** What was done to a task; by whom, if not by the user. */
+export type HistoryEntry = Omit<components["schemas"]["HistoryEntry"], "by"> & { by: string | undefined };
+export type Changes = components["schemas"]["Changes"];
 export type Tag = components["schemas"]["ListedTag"];
 export type Filters = Omit<NonNullable<paths["/api/tasks"]["get"]["parameters"]["query"]>, "cursor" | "limit">;
 
 const PAGE_SIZE = 50;
+const HISTORY_PAGE_SIZE = 10;
 const TIMEOUT_MS = 30_000; // longer than the API waits for its database
+const EVENTS = "text/event-stream";
 
 /** A failure: a sentence for people and, if the API answered, the code for programs. */
 export class ApiError extends Error {
@@ -25,13 +30,16 @@ export class ApiError extends Error {
 
 export const isConflict = (error: unknown) => error instanceof ApiError && error.code === "PRECONDITION_FAILED";
 export const isGone = (error: unknown) => error instanceof ApiError && error.code === "TASK_NOT_FOUND";
+export const isChangedSince = (error: unknown) => error instanceof ApiError && error.code === "CHANGED_SINCE";
+export const isNotKept = (error: unknown) => error instanceof ApiError && error.code === "CHANGES_NOT_KEPT";
 
 /** Return a `fetch` that sends the user's token, and retries once with a new token after a 401. */
 function fetchAs(userId: string) {
   const tokens = createTokens(userId);
   const send = async (request: Request): Promise<Response> => {
     request.headers.set("Authorization", `Bearer ${await tokens.get()}`);
-    return fetch(request, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const isStream = request.headers.get("Accept") === EVENTS; // of /api/events: it stays open
+    return fetch(request, { signal: isStream ? request.signal : AbortSignal.timeout(TIMEOUT_MS) });
   };
   return async (request: Request): Promise<Response> => {
     const again = request.clone();
@@ -63,6 +71,18 @@ async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; respons
   throw new ApiError(problem?.detail ?? `The server answered ${response.status}.`, problem?.code);
 }
 
+/** The number of the change that was made, by which it can be undone. Undefined if nothing was changed. */
+function seqOf(response: Response): number | undefined {
+  const said = response.headers.get("Change");
+  return said === null ? undefined : Number(said);
+}
+
+/** The cursor of the next page. */
+function nextOf(response: Response): string | undefined {
+  const query = response.headers.get("Link")?.match(/<[^>]*\?([^>]*)>; rel="next"/)?.[1];
+  return new URLSearchParams(query).get("cursor") ?? undefined;
+}
+
 const ifMatch = (task: Task) => ({ "If-Match": `"${task.version}"` });
 
 /** Whether a task already has all values of a change. */
@@ -76,14 +96,32 @@ export function isMade(body: TaskChanges, task: Task): boolean {
 
 /** Return a client for one user, with the functions that the app needs. Each throws ApiError or SignedOutError. */
 export function createApi(baseUrl: string, userId: string) {
-  const client = createClient<paths>({ baseUrl, fetch: fetchAs(userId) });
+  const send = fetchAs(userId);
+  let newest = 0;
+  const client = createClient<paths>({
+    baseUrl,
+    async fetch(request) {
+      const response = await send(request);
+      newest = Math.max(newest, seqOf(response) ?? 0);
+      return response;
+    },
+  });
   return {
+    /** The number of the newest change that was made here. */
+    newest: () => newest,
+
+    /** What is changed, as Server-Sent Events, after the last one that was read; at first from now on. */
+    async events(lastEventId: string | undefined, signal: AbortSignal) {
+      const header = lastEventId === undefined ? {} : { "Last-Event-ID": lastEventId };
+      const options = { params: { header }, headers: { Accept: EVENTS }, parseAs: "stream" as const, signal };
+      return (await checked(client.GET("/api/events", options))).data;
+    },
+
     /** A page of tasks, and the cursor of the next page. */
     async list(filters: Filters, cursor: string | undefined) {
       const query = { ...filters, limit: PAGE_SIZE, ...(cursor ? { cursor } : {}) };
       const { data, response } = await checked(client.GET("/api/tasks", { params: { query } }));
-      const next = response.headers.get("Link")?.match(/<[^>]*\?([^>]*)>; rel="next"/)?.[1];
-      return { tasks: data, next: next ? (new URLSearchParams(next).get("cursor") ?? undefined) : undefined };
+      return { tasks: data, next: nextOf(response) };
     },
 
     async get(id: string): Promise<Task> {
@@ -96,21 +134,41 @@ export function createApi(baseUrl: string, userId: string) {
     },
 
     /** Change a task, if it still has the version given; otherwise the error's code is PRECONDITION_FAILED. */
-    async change(task: Task, body: TaskChanges): Promise<Task> {
+    async change(task: Task, body: TaskChanges): Promise<{ task: Task; seq: number | undefined }> {
       const params = { path: { id: task.id }, header: ifMatch(task) };
-      return (await checked(client.PATCH("/api/tasks/{id}", { params, body }))).data;
+      const { data, response } = await checked(client.PATCH("/api/tasks/{id}", { params, body }));
+      return { task: data, seq: seqOf(response) };
     },
 
     /** Delete a task, if it still has the version given; no error if it is already gone. */
-    async remove(task: Task): Promise<void> {
+    async remove(task: Task): Promise<{ seq: number | undefined }> {
       const params = { path: { id: task.id }, header: ifMatch(task) };
-      await checked(client.DELETE("/api/tasks/{id}", { params })).catch((error) => {
-        if (!isGone(error)) throw error;
-      });
+      try {
+        return { seq: seqOf((await checked(client.DELETE("/api/tasks/{id}", { params }))).response) };
+      } catch (error) {
+        if (isGone(error)) return { seq: undefined };
+        throw error;
+      }
     },
 
-    async removeCompleted(): Promise<void> {
-      await checked(client.DELETE("/api/tasks", { params: { query: { status: ["completed"] } } }));
+    async removeCompleted(): Promise<{ deleted: number; seq: number | undefined }> {
+      const query = { status: ["completed" as const] };
+      const { data, response } = await checked(client.DELETE("/api/tasks", { params: { query } }));
+      return { deleted: data.deleted, seq: seqOf(response) };
+    },
+
+    /** A page of what was done to a task, the newest first, and the cursor of the next page. */
+    async history(id: string, cursor: string | undefined) {
+      const query = { limit: HISTORY_PAGE_SIZE, ...(cursor ? { cursor: Number(cursor) } : {}) };
+      const asked = client.GET("/api/tasks/{id}/history", { params: { path: { id }, query } });
+      const { data, response } = await checked(asked);
+      const entries = data.map((entry): HistoryEntry => ({ ...entry, by: entry.by === userId ? undefined : entry.by }));
+      return { entries, next: nextOf(response) };
+    },
+
+    /** Take back all that one change did, unless something has changed since. A second time does nothing more. */
+    async undo(seq: number): Promise<void> {
+      await checked(client.POST("/api/changes/{seq}/undo", { params: { path: { seq } } }));
     },
 
     async tags(): Promise<Tag[]> {

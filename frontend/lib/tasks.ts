@@ -26,26 +26,41 @@ export function createQueries(onSignedOut: () => void): QueryClient {
     mutationCache: new MutationCache({ onError, onSettled }),
     // The browser's online state is unreliable: send the request, and report how it went.
     defaultOptions: {
-      queries: { networkMode: "always", retry: false, staleTime: 10_000 },
+      queries: { networkMode: "always", retry: false, staleTime: 10_000, refetchOnWindowFocus: false },
       mutations: { networkMode: "always", retry: false },
     },
   });
   return queries;
 }
 
-const ApiContext = createContext<Api | undefined>(undefined);
-export const ApiProvider = ApiContext.Provider;
-
-function useApi(): Api {
-  const api = useContext(ApiContext);
-  if (!api) throw new Error("There is no ApiProvider around this");
-  return api;
+/** What was done, in a sentence, and the number by which it can be undone. */
+export interface Done {
+  words: string;
+  seq: number;
 }
 
-type Pages = InfiniteData<{ tasks: Task[]; next: string | undefined }>;
+interface App {
+  api: Api;
+  isReady: boolean; // queries wait until changes are followed, so that none is missed between the two
+  offerUndo: (done: Done) => void;
+}
 
-/** Show a change of one task in every cached list before the API has made it; null removes the task. */
-function show(queries: QueryClient, id: string, change: (task: Task) => Task | null): void {
+const AppContext = createContext<App | undefined>(undefined);
+export const AppProvider = AppContext.Provider;
+
+function useApp(): App {
+  const app = useContext(AppContext);
+  if (!app) throw new Error("There is no AppProvider around this");
+  return app;
+}
+
+export type Pages = InfiniteData<{ tasks: Task[]; next: string | undefined }>;
+
+/** The newer version of a task: an answer and an event can overtake each other. */
+export const newer = (shown: Task, task: Task) => (task.version < shown.version ? shown : task);
+
+/** Change a task in every cached list; null removes it. */
+export function show(queries: QueryClient, id: string, change: (task: Task) => Task | null): void {
   queries.setQueriesData<Pages>({ queryKey: ["tasks"] }, (pages) => {
     if (!pages) return pages;
     const changed = (tasks: Task[]) => tasks.flatMap((task) => (task.id === id ? (change(task) ?? []) : task));
@@ -54,8 +69,9 @@ function show(queries: QueryClient, id: string, change: (task: Task) => Task | n
 }
 
 export function useTasks(filters: Filters) {
-  const api = useApi();
+  const { api, isReady } = useApp();
   return useInfiniteQuery({
+    enabled: isReady,
     queryKey: ["tasks", filters],
     queryFn: ({ pageParam }) => api.list(filters, pageParam),
     initialPageParam: undefined as string | undefined,
@@ -65,12 +81,22 @@ export function useTasks(filters: Filters) {
 }
 
 export function useTags() {
-  const api = useApi();
-  return useQuery({ queryKey: ["tags"], queryFn: () => api.tags() });
+  const { api, isReady } = useApp();
+  return useQuery({ enabled: isReady, queryKey: ["tags"], queryFn: () => api.tags() });
+}
+
+export function useHistory(id: string) {
+  const { api } = useApp();
+  return useInfiniteQuery({
+    queryKey: ["history", id],
+    queryFn: ({ pageParam }) => api.history(id, pageParam),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next,
+  });
 }
 
 export function useAdd() {
-  const api = useApi();
+  const { api } = useApp();
   return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key) });
 }
 
@@ -81,7 +107,7 @@ interface Change {
 
 /** Change a task: shown at once, and undone if the API refuses. */
 export function useChange() {
-  const api = useApi();
+  const { api, offerUndo } = useApp();
   const queries = useQueryClient();
   return useMutation({
     mutationFn: ({ task, body }: Change) => api.change(task, body),
@@ -89,27 +115,44 @@ export function useChange() {
       await queries.cancelQueries({ queryKey: ["tasks"] });
       show(queries, task.id, (shown) => ({ ...shown, ...(body as Partial<Task>) }));
     },
-    onError: (error, { task }) => show(queries, task.id, () => (isGone(error) ? null : task)),
-    onSuccess: (changed) => show(queries, changed.id, () => changed),
+    onError: (error, { task }) => show(queries, task.id, (shown) => (isGone(error) ? null : newer(shown, task))),
+    onSuccess({ task, seq }, { body }) {
+      show(queries, task.id, (shown) => newer(shown, task));
+      if (seq && body.status === "completed") offerUndo({ words: `“${task.title}” was completed.`, seq });
+    },
   });
 }
 
 export function useRemove() {
-  const api = useApi();
+  const { api, offerUndo } = useApp();
   const queries = useQueryClient();
   return useMutation({
     mutationFn: (task: Task) => api.remove(task),
-    onSuccess: (_nothing, task) => show(queries, task.id, () => null),
+    onSuccess({ seq }, task) {
+      show(queries, task.id, () => null);
+      if (seq) offerUndo({ words: `“${task.title}” was deleted.`, seq });
+    },
   });
 }
 
 export function useRemoveCompleted() {
-  const api = useApi();
-  return useMutation({ mutationFn: () => api.removeCompleted() });
+  const { api, offerUndo } = useApp();
+  return useMutation({
+    mutationFn: () => api.removeCompleted(),
+    onSuccess({ deleted, seq }) {
+      if (seq) offerUndo({ words: `${deleted} completed ${deleted === 1 ? "task was" : "tasks were"} deleted.`, seq });
+    },
+  });
+}
+
+/** Take back all that one change did. */
+export function useUndo() {
+  const { api } = useApp();
+  return useMutation({ mutationFn: (seq: number) => api.undo(seq) });
 }
 
 export function useColor() {
-  const api = useApi();
+  const { api } = useApp();
   return useMutation({
     mutationFn: ({ name, color }: { name: string; color: string }) => api.color(name, color),
   });
@@ -117,10 +160,10 @@ export function useColor() {
 
 /** Fetch the current task, after a change of an outdated version was refused. */
 export function useLookUp() {
-  const api = useApi();
+  const { api } = useApp();
   const queries = useQueryClient();
   return useMutation({
     mutationFn: (id: string) => api.get(id),
-    onSuccess: (task) => show(queries, task.id, () => task),
+    onSuccess: (task) => show(queries, task.id, (shown) => newer(shown, task)),
   });
 }

@@ -1,4 +1,4 @@
-import type { Task } from "./api";
+import type { HistoryEntry, Task } from "./api";
 import { readable } from "./dates";
 
 /** Labels for the values of the API. */
@@ -46,18 +46,40 @@ const FIELDS = {
   tags: "tags",
 };
 
-function valueInWords(task: Task, field: keyof typeof FIELDS): string {
-  if (field === "due_date") return task.due_date ? readable(task.due_date) : "none";
-  if (field === "status") return STATUSES[task.status].toLowerCase();
-  if (field === "recurrence_rule") return ruleInWords(task.recurrence_rule ?? "");
-  return String(task[field] ?? "") || "none";
+type Field = keyof typeof FIELDS;
+
+function valueInWords(field: Field, value: unknown): string {
+  if (field === "due_date" && value) return readable(String(value));
+  if (field === "status") return STATUSES[value as Task["status"]].toLowerCase();
+  if (field === "recurrence_rule") return ruleInWords(String(value ?? ""));
+  return (Array.isArray(value) ? value.join(", ") : String(value ?? "")) || "none";
 }
 
 /** The differences between two versions of a task: “title is now …, priority is now …”. */
 export function changesInWords(before: Task, now: Task): string {
-  const fields = Object.keys(FIELDS) as (keyof typeof FIELDS)[];
+  const fields = Object.keys(FIELDS) as Field[];
   return fields
-    .filter((field) => valueInWords(before, field) !== valueInWords(now, field))
-    .map((field) => `${FIELDS[field]} is now “${valueInWords(now, field)}”`)
+    .filter((field) => valueInWords(field, before[field]) !== valueInWords(field, now[field]))
+    .map((field) => `${FIELDS[field]} is now “${valueInWords(field, now[field])}”`)
     .join(", ");
+}
+
+function fieldChangeInWords(field: Field, from: unknown, to: unknown): string {
+  if (field === "status" && to === "completed") return "completed";
+  if (field === "status" && from === "completed") return "reopened";
+  const isEmpty = (value: unknown) => value === null || String(value) === "";
+  if (isEmpty(to)) return `${FIELDS[field]} removed`;
+  if (isEmpty(from)) return `${FIELDS[field]} set to “${valueInWords(field, to)}”`;
+  return `${FIELDS[field]} changed from “${valueInWords(field, from)}” to “${valueInWords(field, to)}”`;
+}
+
+/** What one request did to a task: “Completed, due date changed from … to …”. */
+export function entryInWords({ action, changes, undoes }: HistoryEntry): string {
+  const updated = (changes ?? [])
+    .filter(({ field }) => field in FIELDS)
+    .map(({ field, from, to }) => fieldChangeInWords(field as Field, from, to))
+    .join(", ");
+  const created = undoes === null ? "created" : "restored";
+  const words = { created, deleted: "deleted", updated: updated || "changed" }[action];
+  return `${words.charAt(0).toUpperCase()}${words.slice(1)}${undoes === null ? "" : " (undone)"}`;
 }
