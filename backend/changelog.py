@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from backend.database import DIALECT, Logged, prepared, sql
+from backend.database import DIALECT, Logged, prepared, quoted, sql
 from backend.fields import MAX_USER_ID_LENGTH
 
 ACTIONS = ("created", "updated", "deleted")
@@ -68,7 +68,7 @@ LOG = text("""
         resource, id, action,
         CAST(:_attempt AS bigint), CAST(:_request_id AS text), CAST(:_acted_by AS text), CAST(:_undoes AS bigint),
         as_of, CASE WHEN CAST(:_history AS boolean) THEN before END
-    FROM entry
+    FROM _entry
     RETURNING seq
 """)
 
@@ -95,7 +95,11 @@ class LoggedTable:
 
     def key_is(self, said: str) -> str:
         """Return the SQL of whether a row's key is what some SQL gives as text."""
-        return f"{sql(self.key)} = ({said})::{self.key.type.compile(DIALECT)}"
+        return f"{sql(self.key)} = {self.key_from(said)}"
+
+    def key_from(self, said: str) -> str:
+        """Return the SQL of a key from some SQL that gives it as text."""
+        return f"({said})::{self.key.type.compile(DIALECT)}"
 
     @property
     def written(self) -> list[str]:
@@ -107,9 +111,10 @@ class LoggedTable:
 LOGGED: dict[str, LoggedTable] = {}  # by the name of the resource, as in its path: test-executions
 
 
-def whole(table: Any) -> ColumnElement[Any]:
+def whole(table: Table) -> ColumnElement[Any]:
     """Return a row of a table as the log keeps it: with every column, in JSON."""
-    return func.row_to_json(table.table_valued()).label("row")
+    # With the star, because a column may be called as its table is.
+    return func.row_to_json(literal_column(f"{quoted(table.name)}.*")).label("_row")
 
 
 def entry(resource: str, key: Any, action: ColumnElement[str], before: Any = None) -> Any:
@@ -119,13 +124,14 @@ def entry(resource: str, key: Any, action: ColumnElement[str], before: Any = Non
     return select(name, cast(key, Text).label("id"), action.label("action"), cast(was, JSON).label("before"), AS_IS)
 
 
+# CTEs and aliases begin with an underscore, as no table and no field does.
 def logged(query: Any, *entries: Any, done: str | None = None) -> Logged:
     """Return a statement that logs what its CTEs changed, under the next seq, if they changed anything.
 
     `done` is for a write of one row: the query for what a repeat answers whose first try was done. Others, whose plan
     depends on how many rows there are, are neither repeated nor prepared.
     """
-    log = LOG.columns(change.c.seq).add_cte(union_all(*entries).cte("entry")).cte("log")
+    log = LOG.columns(change.c.seq).add_cte(union_all(*entries).cte("_entry")).cte("_log")
     seq = select(log.c.seq).limit(literal_column("1")).scalar_subquery()
     statement = query.add_columns(seq)
     return Logged((prepared(statement) if done else sql(statement),), done)

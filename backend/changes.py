@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from sqlalchemy import select
+from sqlalchemy import Numeric, select
 
 from backend.auth import CurrentUser
 from backend.changelog import LOGGED, LoggedTable
@@ -20,6 +20,7 @@ from backend.routing import UserRoute, typed
 router = APIRouter(prefix="/api/changes", tags=["changes"], route_class=UserRoute)
 
 MAX_SEQ = 2**63 - 1
+LOOKED_AT = 10_000
 Seq = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 NEWEST = "coalesce((SELECT seq FROM change WHERE user_id = %(user_id)s ORDER BY seq DESC LIMIT 1), 0)"
 OLDEST = "(SELECT seq FROM change WHERE user_id = %(user_id)s ORDER BY seq LIMIT 1)"
@@ -93,14 +94,14 @@ def not_kept() -> Problem:
 
 @cache
 def current() -> str:
-    """Return what, of the rows that a query calls `entry`, gives the JSON as they are now; null where one is gone."""
+    """Return what, of the rows that a query calls `_entry`, gives the JSON as they are now; null where one is gone."""
     cases = [
-        f"""WHEN '{name}' THEN (SELECT row_to_json(shown)::text FROM (
-            {sql(select(*part.shown).where(part.own))} AND {part.key_is("entry.id")}
-        ) AS shown)"""
+        f"""WHEN '{name}' THEN (SELECT row_to_json(_shown)::text FROM (
+            {sql(select(*part.shown).where(part.own))} AND {part.key_is("_entry.id")}
+        ) AS _shown)"""
         for name, part in LOGGED.items()
     ]
-    return f"CASE entry.resource {' '.join(cases)} END"
+    return f"CASE _entry.resource {' '.join(cases)} END"
 
 
 @cache
@@ -113,20 +114,25 @@ def names() -> str:
 def sync_statement() -> str:
     """Return the query for a page of what was changed after `_since`.
 
-    Each row: the user's newest seq, the oldest that is kept, and of a changed row its seq, resource, id and JSON.
+    Each row: the user's newest seq, the oldest that is kept, how far the page reaches, and of a changed row its seq,
+    resource, id and JSON. A page looks at so many entries and no more, however often a few rows were changed.
     """
     return f"""
-        WITH page AS (
-            SELECT seq, resource, id FROM change
-            WHERE user_id = %(user_id)s AND seq > %(_since)s AND resource IN ({names()}) AND NOT EXISTS (
+        WITH _window AS MATERIALIZED (
+            SELECT seq, resource, id FROM change WHERE user_id = %(user_id)s AND seq > %(_since)s
+            ORDER BY seq FETCH FIRST {LOOKED_AT} ROWS WITH TIES
+        ), _page AS (
+            SELECT seq, resource, id FROM _window
+            WHERE resource IN ({names()}) AND NOT EXISTS (
                 SELECT FROM change AS newer WHERE newer.user_id = %(user_id)s
-                    AND newer.resource = change.resource AND newer.id = change.id AND newer.seq > change.seq
+                    AND newer.resource = _window.resource AND newer.id = _window.id AND newer.seq > _window.seq
             )
             ORDER BY seq FETCH FIRST %(_limit)s ROWS WITH TIES
         )
-        SELECT {NEWEST}, {OLDEST}, entry.seq, entry.resource, entry.id, {current()}
-        FROM (SELECT) AS one LEFT JOIN page AS entry ON true
-        ORDER BY entry.seq, entry.resource, entry.id
+        SELECT
+            {NEWEST}, {OLDEST}, (SELECT max(seq) FROM _window), _entry.seq, _entry.resource, _entry.id, {current()}
+        FROM (SELECT) AS _one LEFT JOIN _page AS _entry ON true
+        ORDER BY _entry.seq, _entry.resource, _entry.id
     """
 
 
@@ -146,11 +152,12 @@ def document(seq: int, rows: Rows) -> str:
 
 def page_of(rows: Rows, since: int, limit: int) -> tuple[int, Rows]:
     """Return the seq to go on from, and the rows of an answer; raise Problem CHANGES_NOT_KEPT."""
-    newest, oldest, *_ = rows[0]
+    newest, oldest, reach, *_ = rows[0]
     if since > newest or since < (oldest or 1) - 1:
         raise not_kept()
-    found = [row[2:] for row in rows if row[2] is not None]
-    return found[-1][0] if len(found) >= limit else newest, [row[1:] for row in found]
+    found = [row[3:] for row in rows if row[3] is not None]
+    seq = found[-1][0] if len(found) >= limit else newest if reach is None else reach
+    return seq, [row[1:] for row in found]
 
 
 @router.get("", response_model=Changes, responses=responses("VALIDATION_ERROR", "CHANGES_NOT_KEPT"))
@@ -168,25 +175,29 @@ async def list_changes(query: Annotated[ChangesQuery, Query()], user: CurrentUse
 def _history_statement(name: str, part: LoggedTable) -> str:
     """Return the query for a page of a row's history, the newest first, from the entry `_cursor` on.
 
-    Each row: the row as it is now, and of an entry its seq, and its JSON; nulls where there is none.
+    Each row: the row as it is now, and of an entry what is said of it, and the row before; nulls where there is none.
     """
-    before = f"json_populate_record(NULL::{quoted(part.table.name)}, entry.before) AS {quoted(part.table.name)}"
+    # From the JSON as it was kept, whatever the table is like by now; decimals as text, as answers have them.
+    before = ", ".join(
+        f"_entry.before {'->>' if type(part.table.c[column.name].type) is Numeric else '->'} '{column.name}'"
+        f" AS {quoted(column.name)}"
+        for column in part.shown
+    )
     return f"""
-        WITH page AS (
+        WITH _page AS (
             SELECT * FROM change
             WHERE user_id = %(user_id)s AND resource = '{name}' AND id = %(id)s::text AND seq <= %(_cursor)s
             ORDER BY seq DESC LIMIT %(_limit)s
         )
         SELECT
-            (SELECT row_to_json(shown) FROM (
+            (SELECT row_to_json(_shown) FROM (
                 {sql(select(*part.shown).where(part.own))} AND {part.key_is("%(id)s")}
-            ) AS shown),
-            entry.seq, entry.action, entry.at, coalesce(entry.acted_by, entry.user_id), entry.request_id, entry.undoes,
-            CASE WHEN entry.before IS NOT NULL THEN (SELECT row_to_json(shown) FROM (
-                SELECT {", ".join(sql(column) for column in part.shown)} FROM {before}
-            ) AS shown) END
-        FROM (SELECT) AS one LEFT JOIN page AS entry ON true
-        ORDER BY entry.seq DESC
+            ) AS _shown),
+            _entry.seq, _entry.action, _entry.at, coalesce(_entry.acted_by, _entry.user_id), _entry.request_id,
+            _entry.undoes,
+            CASE WHEN _entry.before IS NOT NULL THEN (SELECT row_to_json(_kept) FROM (SELECT {before}) AS _kept) END
+        FROM (SELECT) AS _one LEFT JOIN _page AS _entry ON true
+        ORDER BY _entry.seq DESC
     """
 
 

@@ -23,7 +23,6 @@ from sqlalchemy import (
     null,
     select,
     true,
-    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -124,20 +123,20 @@ class TaskStatements(Statements):
         """
         seen = self._seen()
         condition = and_(self.own, self.table.c.id == seen.c.id, self.table.c.version == seen.c.version)
-        changed = self._changed(fields, condition)
+        changed = self._changed(fields, self.before(condition), self.own)
         shown = self.shown_of(changed)
         query = select(as_json(shown), shown.c.version)
-        return logged(query, *self._completion(self.before(condition), changed, seen), done=self._as_it_is())
+        return logged(query, *self._completion(changed, seen), done=self._as_it_is())
 
     def _complete_all_unless_recurring(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Logged:
         """Complete all, or none if one recurs (see complete_all). The answer: how many; SEEN of each that recurs."""
         # Locked first, so that whoever else changes them, they are seen as they are when they are changed.
         matching = self._locked(condition, fields)
-        recurring = select(*(matching.c[name] for name in SEEN)).where(matching.c.comes_again).cte("recurring")
-        changed = self._changed(fields, and_(condition, not_(exists(select(recurring.c.id)))))
+        recurring = select(*(matching.c[name] for name in SEEN)).where(matching.c.comes_again).cte("_recurring")
+        changed = self._changed(fields, matching, and_(self.own, not_(exists(select(recurring.c.id)))))
         one = select(literal_column("1")).subquery()
         query = select(count(changed), *recurring.c).select_from(one.outerjoin(recurring, true()))
-        return logged(query, self.updated(matching, changed))
+        return logged(query, self.updated(changed))
 
     def _complete_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Logged:
         """Complete all, and make the next occurrences of those seen. The answer: how many; 0 if one changed since."""
@@ -145,22 +144,21 @@ class TaskStatements(Statements):
         same = and_(seen.c.id == matching.c.id, seen.c.version == matching.c.version, matching.c.comes_again)
         unseen = select(matching.c.id).where(matching.c.comes_again, not_(exists(select(seen.c.id).where(same))))
         gone = select(seen.c.id).where(not_(exists(select(matching.c.id).where(same))))
-        changed = self._changed(fields, and_(condition, not_(exists(unseen)), not_(exists(gone))))
+        changed = self._changed(fields, matching, and_(self.own, not_(exists(unseen)), not_(exists(gone))))
         query = select(func.count()).select_from(changed)
-        return logged(query, *self._completion(matching, changed, seen))
+        return logged(query, *self._completion(changed, seen))
 
-    def _changed(self, fields: frozenset[str], condition: ColumnElement[bool]) -> Any:
-        write = update(self.table).where(condition).values(self.values(fields))
-        return write.returning(*self.shown, self.table.c.due_offset).cte("changed")
+    def _changed(self, fields: frozenset[str], before: Any, condition: ColumnElement[bool]) -> Any:
+        return self.update(before, condition, self.values(fields), *self.shown, self.table.c.due_offset)
 
     def _locked(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Any:
         comes_again = self._comes_again(fields).label("comes_again")
         query = select(*self._seen_columns, whole(self.table), comes_again).where(condition).order_by(self.table.c.id)
-        return query.with_for_update(of=self.table).cte("matching")
+        return query.with_for_update(of=self.table).cte("_matching")
 
-    def _completion(self, before: Any, changed: Any, seen: Any) -> list[Any]:
+    def _completion(self, changed: Any, seen: Any) -> list[Any]:
         """Return what is logged of a completion: the tasks themselves, and the occurrences that it makes."""
-        return [self.updated(before, changed), entry(self.name, self._made_next(changed, seen).c.id, CREATED)]
+        return [self.updated(changed), entry(self.name, self._made_next(changed, seen).c.id, CREATED)]
 
     def _seen(self) -> Any:
         """Return what `next_ones` found out, as a table."""
@@ -172,7 +170,7 @@ class TaskStatements(Statements):
                 cast(bindparam("_next_dues"), ARRAY(DateTime(timezone=True))),
                 cast(bindparam("_next_rules"), ARRAY(Text)),
             )
-            .table_valued("id", "version", "next_id", "next_due", "next_rule", name="seen")
+            .table_valued("id", "version", "next_id", "next_due", "next_rule", name="_seen")
             .render_derived()
         )
 
@@ -190,4 +188,4 @@ class TaskStatements(Statements):
             coming.c.next_id.is_not(None)
         )
         write = upsert(self.table).from_select(columns, rows, include_defaults=False).on_conflict_do_nothing()
-        return write.returning(self.table.c.id).cte("made")
+        return write.returning(self.table.c.id).cte("_made")

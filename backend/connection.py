@@ -11,6 +11,7 @@ from psycopg2 import errors
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 
 STATEMENT_TIMEOUT_SECONDS = 10
+LOCK_TIMEOUT_SECONDS = 4
 ENDED = "57P"  # SQLSTATEs: an administrator, a crash, or a database that is starting or was dropped
 MAX_PREPARED = 100  # on one connection: clients choose which fields a PATCH names, so there can be many
 
@@ -131,7 +132,8 @@ class Connection:
         cursor = self._raw.cursor()
         self._result = self._loop.create_future()
         # Not asyncio.timeout(), which costs a tenth of the time of a statement.
-        timer = self._loop.call_later(STATEMENT_TIMEOUT_SECONDS + 1, self._fail, TimeoutError())
+        longest = STATEMENT_TIMEOUT_SECONDS + LOCK_TIMEOUT_SECONDS + 1  # of a write that first waits for another one
+        timer = self._loop.call_later(longest, self._fail, TimeoutError())
         try:
             cursor.execute(text, values)
             self._advance()

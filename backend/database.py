@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from secrets import randbits
@@ -16,7 +17,7 @@ from psycopg2.extras import register_uuid
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from backend.connection import STATEMENT_TIMEOUT_SECONDS, Connection, Prepared
+from backend.connection import LOCK_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS, Connection, Prepared
 from backend.metrics import RETRIES, STATEMENTS, WAITS
 from backend.problems import Problem, internal_error, invalid
 
@@ -34,6 +35,10 @@ SERVER = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus'), pg_b
 PROPAGATE = "SET LOCAL citus.propagate_set_commands = 'local'"
 # Goes before each write that is logged: a user's writes are done one after the other. So what a statement sees is what
 # it changes, and changes are numbered in the order in which they are committed (docs/decisions/0016).
+# A snapshot from before the lock would not do, so the isolation is this one, whatever the database's own is.
+BEFORE_WRITES = (
+    f"SET LOCAL transaction_isolation = 'read committed'; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"
+)
 IN_TURN = Prepared("SELECT pg_advisory_xact_lock(hashtextextended(%(user_id)s, 0))")
 # Goes before the second try of such a write: it fails, as the logarithm of 0, if the first one was done after all. The
 # first one is among the user's last: nobody waits for a thousand others.
@@ -42,9 +47,10 @@ ONCE = """
     AND seq > (SELECT seq FROM change WHERE user_id = %(user_id)s ORDER BY seq DESC LIMIT 1) - 1000
 """
 WAS_DONE = "2201E"
-SEQ_OF_ATTEMPT = (
-    "SELECT seq FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s ORDER BY seq DESC LIMIT 1"
-)
+SEQ_OF_ATTEMPT = """
+    SELECT seq FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s
+    AND seq > (SELECT seq FROM change WHERE user_id = %(user_id)s ORDER BY seq DESC LIMIT 1) - 1000 LIMIT 1
+"""
 MAX_WAITING = 1000
 RETRY_CONNECT_SECONDS = 0.2
 
@@ -57,6 +63,7 @@ register_uuid()  # type: ignore[no-untyped-call]
 # What it means to the caller that a constraint refused a statement: the field, and what is wrong with it.
 CONSTRAINTS: dict[str, tuple[str, str]] = {}
 TRY_AGAIN = ("08", "40", "53", "55", "57")  # lost, deadlocked, out of resources, locked, cancelled or shutting down
+VALUES = ("22", "23")  # a value that its type does not take, or a row that a constraint does not
 
 
 def _unavailable() -> Problem:
@@ -69,14 +76,16 @@ def _problem(error: psycopg2.Error) -> Problem:
     """Return what the caller is told of a database error. The log gets its SQLSTATE, not its message, which
     can quote the caller's data."""
     state, constraint = error.pgcode, error.diag.constraint_name
+    problem = internal_error()
     if constraint in CONSTRAINTS:
         problem = invalid(CONSTRAINTS[constraint])
         problem.constraint = constraint
-        return problem
-    log.error("database_error", sqlstate=state, error=type(error).__name__, constraint=constraint)
-    if state is None or state.startswith(TRY_AGAIN):  # a lost connection comes without a state
-        return _unavailable()
-    return internal_error()
+    else:
+        log.error("database_error", sqlstate=state, error=type(error).__name__, constraint=constraint)
+        if state is None or state.startswith(TRY_AGAIN):  # a lost connection comes without a state
+            problem = _unavailable()
+    problem.is_about_values = state is not None and state.startswith(VALUES)
+    return problem
 
 
 def sql(statement: ClauseElement) -> str:
@@ -130,6 +139,14 @@ class Author:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Turn:
+    """Whose turn it is, of a user's writes in this process."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+
+
 AUTHOR: ContextVar[Author] = ContextVar("author")
 
 
@@ -148,6 +165,7 @@ class Database:
         self.last_used = time.monotonic()  # for a user
         self.distributed: bool | None = None  # by Citus; looked up with the first connection
         self.prepares = False  # whether a connection keeps its prepared statements, which one of a pooler does not
+        self._turns: dict[str, Turn] = {}
         self._connecting = asyncio.Lock()
         self._waiting = 0
 
@@ -171,19 +189,40 @@ class Database:
         author = AUTHOR.get(None) or Author()
         values |= {"_attempt": randbits(63), "_request_id": author.request_id, "_acted_by": author.acted_by}
         values = {"_history": self._keeps_history, "_undoes": None} | values
-        again = None if write.done is None else (IN_TURN, ONCE, *write.statements)
+        again = None if write.done is None else (BEFORE_WRITES, IN_TURN, ONCE, *write.statements)
         try:
-            rows = await self._run((IN_TURN, *write.statements), again, user_id, values)
+            async with self._turn_of(values["user_id"]):
+                rows = await self._run((BEFORE_WRITES, IN_TURN, *write.statements), again, user_id, values)
             seq = rows[0][-1] if rows else None
             rows = [row[:-1] for row in rows]
+        except TimeoutError:  # in the queue
+            raise _unavailable() from None
         except WasDoneError:
             assert write.done is not None
             rows = await self._run((write.done,), (write.done,), user_id, values)
             [(seq,)] = await self._run((SEQ_OF_ATTEMPT,), (SEQ_OF_ATTEMPT,), user_id, values)
         if seq is not None:
+            author.headers[:] = [header for header in author.headers if header[0] != b"change"]  # the last one counts
             author.headers.append((b"change", str(seq).encode()))
             self.on_change(values["user_id"])
         return rows
+
+    @asynccontextmanager
+    async def _turn_of(self, user_id: str) -> AsyncIterator[None]:
+        """Let a user's writes wait for each other here, and not each with a connection that others could use."""
+        turn = self._turns.setdefault(user_id, Turn())
+        turn.waiting += 1
+        try:
+            async with asyncio.timeout(self._wait_seconds) if turn.lock.locked() else nullcontext():
+                await turn.lock.acquire()
+            try:
+                yield
+            finally:
+                turn.lock.release()
+        finally:
+            turn.waiting -= 1
+            if not turn.waiting:
+                del self._turns[user_id]
 
     async def _run(
         self, parts: tuple[str, ...], again: tuple[str, ...] | None, user_id: str | None, values: dict[str, Any]

@@ -96,14 +96,14 @@ class Exported:
         conditions = [self.table.c.user_id == bindparam("user_id"), *([] if self.only is None else [self.only])]
         conditions += [self.key > bindparam("_after", type_=self.key.type)] if after else []
         query = select(*self.shown).where(and_(*conditions)).order_by(self.key).limit(literal_column(str(PAGE)))
-        rows = query.subquery("shown")
+        rows = query.subquery("_shown")
         return sql(select(as_json(rows), cast(rows.c[self.key.name], Text)))
 
     def _given(self) -> Any:
         columns = [column.name for column in self.shown if column.name != "user_id"]
         record: Any = literal_column(f"NULL::{quoted(self.table.name)}")
         rows = func.json_populate_recordset(record, cast(bindparam(f"_{self.name}"), JSON))
-        return rows.table_valued(*columns, name=f"given_{self.name}")
+        return rows.table_valued(*columns, name=f"_given_{self.name}")
 
     def inserted(self, conditions: list[ColumnElement[bool]]) -> Any:
         """Return the insertion of the caller's rows from a JSON array. Rows that are there already stay as they are."""
@@ -111,13 +111,13 @@ class Exported:
         values = select(bindparam("user_id"), *given.c).where(*conditions)
         names = ["user_id", *(column.name for column in given.c)]
         write = upsert(self.table).from_select(names, values, include_defaults=False)
-        return write.on_conflict_do_nothing().returning(self.key.label("key")).cte(f"made_{self.name}")
+        return write.on_conflict_do_nothing().returning(self.key.label("key")).cte(f"_made_{self.name}")
 
     def room(self, limited: Statements) -> ColumnElement[bool]:
         """Return whether a user's rows and the new ones of the document are as many as the user may have."""
         given = self._given()
         known = exists(select(self.table.c.id).where(limited.own, self.table.c.id == given.c.id))
-        return limited.room_for(count(select(given.c.id).where(not_(known)).subquery(f"new_{self.name}")))
+        return limited.room_for(count(select(given.c.id).where(not_(known)).subquery(f"_new_{self.name}")))
 
 
 EXPORTED: list[Exported] = []  # in the order in which they are declared: a parent before its children

@@ -31,8 +31,26 @@ SELECT
     EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api') AS role,
     EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api' AND pg_has_role(current_user, oid, 'MEMBER')) AS member,
     NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api' AND (rolsuper OR rolbypassrls)) AS bound,
-    EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_keeper' AND pg_has_role(current_user, oid, 'MEMBER')) AS keeper
+    EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_keeper' AND pg_has_role(current_user, oid, 'MEMBER')) AS keeper,
+    NOT EXISTS (
+        SELECT FROM pg_roles AS a, pg_roles AS k
+        WHERE a.rolname = 'task_api' AND k.rolname = 'task_keeper' AND pg_has_role(a.oid, k.oid, 'MEMBER')
+    ) AS apart
 """
+# What the role that keeps the log short may do, which sees it of every user.
+CHECK_KEEPER = """
+SELECT EXISTS (
+    SELECT FROM pg_policy WHERE polrelid = 'change'::regclass AND polname = 'keeper' AND polcmd = '*' AND polpermissive
+        AND polroles = ARRAY['task_keeper'::regrole::oid] AND pg_get_expr(polqual, polrelid) = 'true'
+), has_table_privilege('task_keeper', 'change', 'SELECT') AND has_table_privilege('task_keeper', 'change', 'DELETE')
+    AND has_column_privilege('task_keeper', 'change', 'before', 'UPDATE')
+"""
+FAULTS_OF_KEEPER = (
+    "The table change is closed to task_keeper. Run: DROP POLICY IF EXISTS keeper ON change; "
+    "CREATE POLICY keeper ON change TO task_keeper USING (true)",
+    "The role task_keeper may not shorten the change log. Run: "
+    "GRANT SELECT, DELETE, UPDATE (before) ON change TO task_keeper",
+)
 CHECK_TABLES = """
 WITH binding AS (
     SELECT * FROM pg_policy
@@ -55,7 +73,7 @@ SELECT
         WHERE indrelid = t.oid AND indisprimary
     ),
     EXISTS (SELECT FROM pg_attribute WHERE attrelid = t.oid AND attname = 'user_id' AND NOT attisdropped),
-    has_table_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE, DELETE'),
+    has_table_privilege(r.oid, t.oid, 'SELECT') AND has_table_privilege(r.oid, t.oid, 'INSERT'),
     has_table_privilege(r.oid, t.oid, 'TRUNCATE, REFERENCES, TRIGGER'),
     has_table_privilege(r.oid, t.oid, 'UPDATE, DELETE') OR has_any_column_privilege(r.oid, t.oid, 'UPDATE'),
     t.oid = ANY (ARRAY(SELECT to_regclass(name) FROM unnest(%(added_to)s::text[]) AS name))
@@ -78,6 +96,7 @@ FAULTS_OF_ROLE = (
     f"The role {ROLE} can step over row-level security. Run: ALTER ROLE {ROLE} NOSUPERUSER NOBYPASSRLS",
     "The database user may not take on the role task_keeper, which shortens the change log. Run, as its creator (after "
     "CREATE ROLE task_keeper, if it is missing): GRANT task_keeper TO the user",
+    f"The role {ROLE} belongs to task_keeper, which sees every user's changes. Run: REVOKE task_keeper FROM {ROLE}",
 )
 
 
@@ -139,4 +158,8 @@ async def faults(db: Database) -> list[str]:
     rows = await db.run(CHECK_TABLES, repeatable=True, policy=POLICY, declared=list(keys), added_to=added_to)
     missing = keys.keys() - {row[0] for row in rows}
     unmade = [f'There is no table {name}. Run: uv run main.py migration "add {name}"' for name in sorted(missing)]
-    return unmade + [fault for table, *row in rows if (fault := _fault(table, tuple(row), keys.get(table)))]
+    found = unmade + [fault for table, *row in rows if (fault := _fault(table, tuple(row), keys.get(table)))]
+    if not found:
+        [keeper] = await db.run(CHECK_KEEPER, repeatable=True)
+        found = [sentence for holds, sentence in zip(keeper, FAULTS_OF_KEEPER, strict=True) if not holds]
+    return found

@@ -298,7 +298,7 @@ class Listing:
             condition = and_(condition, place < last if sort.startswith("-") else place > last)
         order = [key.desc() for key in keys] if sort.startswith("-") else keys
         rows = select(*self.statements.shown).where(condition).order_by(*order).limit(bindparam("_limit"))
-        return sql(select(as_json(rows.subquery("shown"))))
+        return sql(select(as_json(rows.subquery("_shown"))))
 
     def _check(self, query: Any, place: bytes) -> bytes:
         # No secret: it only tells a cursor that was given out here from anything else. It is bound to its list, so that

@@ -40,41 +40,52 @@ LOOK = """
 """
 HEADERS = {"X-Accel-Buffering": "no"}  # nginx passes on at once what it gets
 
+Page = tuple[int, bytes, bool]
+
 log = structlog.get_logger()
 
 
 class Channel:
-    """The open streams of one user: how far the furthest of them is, and what wakes them."""
+    """The open streams of one user, and what wakes them."""
 
     def __init__(self, db: Database, user_id: str) -> None:
         self._db, self._user_id = db, user_id
-        self.streams = self.seq = 0
+        self.streams: set[Stream] = set()
         self.woken = asyncio.get_running_loop().create_future()
-        self._pages: dict[int, asyncio.Task[tuple[int, str, bool]]] = {}
+        self._pages: dict[int, asyncio.Task[Page]] = {}
+
+    @property
+    def seq(self) -> int:
+        """How far the hindmost stream is."""
+        return min(stream.seq for stream in self.streams)
 
     def wake(self) -> None:
         """Let every stream look for what is new."""
         self.woken.set_result(None)
         self.woken = asyncio.get_running_loop().create_future()
+        self._pages = {}  # one that is being read may not have it yet
 
-    async def page_after(self, seq: int | None) -> tuple[int, str, bool]:
-        """Return the seq to go on from, the JSON of the changes since then, and whether there are more.
+    async def page_after(self, seq: int | None) -> Page:
+        """Return the seq to go on from, the event with the changes since then, and whether there are more.
 
         Streams that are at the same place share one statement. Without a seq there are no changes: it begins now.
         Raises Problem.
         """
         place = MAX_SEQ if seq is None else seq
-        if place not in self._pages:
-            self._pages[place] = asyncio.create_task(self._read(place))
-            self._pages[place].add_done_callback(lambda task: self._pages.pop(place) and task.exception())
-        page = await asyncio.shield(self._pages[place])
-        self.seq = max(self.seq, page[0])
-        return page
+        reading = self._pages.get(place)
+        if reading is None:
+            reading = self._pages[place] = asyncio.create_task(self._read(place))
+            reading.add_done_callback(self._forget)
+        return await asyncio.shield(reading)
 
-    async def _read(self, place: int) -> tuple[int, str, bool]:
+    def _forget(self, reading: asyncio.Task[Page]) -> None:
+        self._pages = {place: each for place, each in self._pages.items() if each is not reading}
+        reading.exception()  # each stream has met it; if all have gone, nobody needs to
+
+    async def _read(self, place: int) -> Page:
         rows = await self._db.run(sync_statement(), self._user_id, repeatable=True, _since=place, _limit=PAGE)
         following, changed = (rows[0][0], []) if place == MAX_SEQ else page_of(rows, place, PAGE)
-        return following, document(following, changed), len(changed) >= PAGE
+        return following, _event("change", document(following, changed), following), following < rows[0][0]
 
 
 class Live:
@@ -90,6 +101,7 @@ class Live:
     async def running(self, db: Database) -> AsyncIterator[None]:
         """Serve the streams of an application with this database, until it ends or the process is told to."""
         self._db, self._loop = db, asyncio.get_running_loop()
+        self.ended = False
         self._bus = None
         if self._redis_url:
             from backend.bus import Bus  # here, because most processes need no Redis, which takes a while to import
@@ -129,16 +141,16 @@ class Live:
             channel.wake()
         self._stop_listening()
 
-    def join(self, user_id: str) -> Channel:
-        """Return the user's channel, with one stream more; raise Problem TOO_MANY_STREAMS."""
+    def join(self, stream: "Stream", user_id: str) -> Channel:
+        """Return the user's channel, with this stream in it; raise Problem TOO_MANY_STREAMS."""
         channel = self._channels.setdefault(user_id, Channel(self._db, user_id))
-        if channel.streams >= MAX_STREAMS:
+        if len(channel.streams) >= MAX_STREAMS:
             raise Problem(
                 "TOO_MANY_STREAMS",
                 f"You have {MAX_STREAMS} streams open. Close one first.",
                 headers={"Retry-After": str(SECONDS_BETWEEN_COMMENTS)},
             )
-        channel.streams += 1
+        channel.streams.add(stream)
         STREAMS.inc()
         if not self._listening and not self.ended:
             self._listening = [asyncio.create_task(self._look())]
@@ -146,11 +158,11 @@ class Live:
                 self._listening.append(asyncio.create_task(self._bus.listen(self._wake)))
         return channel
 
-    def leave(self, user_id: str) -> None:
-        """Count one stream of the user's less."""
+    def leave(self, stream: "Stream", user_id: str) -> None:
+        """Forget a stream."""
         STREAMS.dec()
-        self._channels[user_id].streams -= 1
-        if self._channels[user_id].streams == 0:
+        self._channels[user_id].streams.remove(stream)
+        if not self._channels[user_id].streams:
             del self._channels[user_id]
         if not self._channels:
             self._stop_listening()
@@ -174,9 +186,10 @@ class Live:
         """Look into the database once a second: what other processes did, of all who listen here. Never returns."""
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-            users, seqs = zip(*((user, channel.seq) for user, channel in self._channels.items()), strict=True)
+            seqs = {user_id: channel.seq for user_id, channel in self._channels.items()}
             with suppress(Problem):  # the database is away, and is looked into again
-                for (user_id,) in await self._db.run(LOOK, repeatable=True, users=list(users), seqs=list(seqs)):
+                rows = await self._db.run(LOOK, repeatable=True, users=list(seqs), seqs=list(seqs.values()))
+                for (user_id,) in rows:
                     self._wake(user_id)
 
 
@@ -192,15 +205,22 @@ class Stream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, live: Live, user_id: str, expires_at: float, channel: Channel) -> None:
+    def __init__(self, live: Live, user_id: str, expires_at: float, seq: int | None) -> None:
         self.status_code, self.background = 200, None
         self.init_headers(HEADERS)
-        self._live, self._user_id, self._expires_at, self._channel = live, user_id, expires_at, channel
-        self._woken = channel.woken
+        self._live, self._user_id, self._expires_at = live, user_id, expires_at
+        self._begins, self.seq = seq, MAX_SEQ if seq is None else seq
 
-    async def begin(self, seq: int | None) -> None:
+    async def begin(self) -> "Stream":
         """Read the first page, so that a seq that is not kept is an answer of its own; raise Problem."""
-        self._page = await self._channel.page_after(seq)
+        self._channel = self._live.join(self, self._user_id)
+        self._woken = self._channel.woken
+        try:
+            self.seq, self._first, self._more = await self._channel.page_after(self._begins)
+        except BaseException:
+            self._live.leave(self, self._user_id)
+            raise
+        return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["is_stream"] = True
@@ -208,25 +228,25 @@ class Stream(Response):
         gone = asyncio.create_task(_until_gone(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._write(_event("change", self._page[1], self._page[0]))
+            await self._write(self._first)
+            del self._first
             if reason := await self._follow(gone):
                 await self._write(_event("end", json.dumps({"reason": reason})), more=False)
         except TimeoutError:
             raise ClientDisconnect from None  # too slow: it comes back, and goes on from what it has
         finally:
             gone.cancel()
-            self._live.leave(self._user_id)
+            self._live.leave(self, self._user_id)
 
     async def _follow(self, gone: asyncio.Task[None]) -> str | None:
         """Send what happens, and return why it ends; None if the reader has gone."""
-        seq, _, more = self._page
         while not gone.done():
             left = self._expires_at - time.time()
             if self._live.ended:
                 return "shutdown"
             if left <= 0:
                 return "token_expired"
-            if not more and not self._woken.done():
+            if not self._more and not self._woken.done():
                 done, _ = await asyncio.wait(
                     {gone, self._woken}, timeout=min(left, SECONDS_BETWEEN_COMMENTS), return_when="FIRST_COMPLETED"
                 )
@@ -235,16 +255,16 @@ class Stream(Response):
                 continue
             self._woken = self._channel.woken
             try:
-                following, data, more = await self._channel.page_after(seq)
+                seq, event, self._more = await self._channel.page_after(self.seq)
             except Problem as problem:
                 if problem.code == "CHANGES_NOT_KEPT":
                     return "changes_not_kept"
-                more = True  # the database is away: ask again
+                self._more = True  # the database is away: ask again
                 await asyncio.wait({gone}, timeout=SECONDS_BETWEEN_LOOKS)
                 continue
-            if following > seq:
-                seq = following
-                await self._write(_event("change", data, seq))
+            if seq > self.seq:
+                self.seq = seq
+                await self._write(event)
         return None
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
@@ -323,12 +343,4 @@ async def stream_events(request: Request, user: CurrentUser, db: Db) -> Stream:
     Each event is what `GET /api/changes` would answer, so that a client that was away goes on from its last `id`, by
     `Last-Event-ID` here or by `since` there. The token's end ends the stream.
     """
-    seq = _last_event_id(request)
-    live: Live = request.app.state.live
-    stream = Stream(live, user.user_id, user.expires_at, live.join(user.user_id))
-    try:
-        await stream.begin(seq)
-    except BaseException:
-        live.leave(user.user_id)
-        raise
-    return stream
+    return await Stream(request.app.state.live, user.user_id, user.expires_at, _last_event_id(request)).begin()

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from backend import metrics
+from backend.database import AUTHOR, Author
 from backend.limits import bounded
 from backend.problems import Problem, internal_error
 
@@ -82,6 +83,7 @@ class RequestMiddleware:
             scope["state"]["prefix"] = "/api/v1"
             scope["path"] = "/api/" + path.removeprefix(ALIAS)
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        AUTHOR.set(Author(request_id, None, own_headers))  # whom the token names is added with it
         status = 0
 
         async def send_with_headers(message: Message) -> None:

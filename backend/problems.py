@@ -89,6 +89,7 @@ class Problem(HTTPException):
     """An error that the caller is told of. Raise it anywhere below the middleware."""
 
     constraint: str | None = None  # of the database, where one refused a statement
+    is_about_values = False  # whether the database refused a statement for what is in its rows
     rows: Sequence[Mapping[str, str]] = ()  # that are in the way
 
     def __init__(

@@ -23,6 +23,8 @@ GRACEFUL_SHUTDOWN_SECONDS = 7
 # How long a connection may be idle: longer than proxies keep theirs (60 s). If the server closes it just as a request
 # arrives, the client cannot tell whether the request was carried out.
 KEEP_ALIVE_SECONDS = 75
+# How long a client has to read the end of an answer whose connection is closed.
+SECONDS_TO_READ = 30
 # A socket filter (classic BPF, docs/decisions/0011): drop segments with the SYN flag, in byte 13 of the TCP header
 # (RFC 9293, section 3.1), and take all others.
 LOAD_FLAGS, IF_SYN, DROP, TAKE = (0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)
@@ -66,6 +68,8 @@ class _JoiningTransport:
     def close(self) -> None:
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():  # the client does not read: nobody waits for it for ever
+            self._loop.call_later(SECONDS_TO_READ, self._transport.abort)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

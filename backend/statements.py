@@ -69,7 +69,7 @@ class Statements:
         self.this = and_(self.own, table.c.id == bindparam("id"))
         # If-Match: any of these versions, or no condition at all.
         self.matches = or_(VERSIONS.is_(None), table.c.version == func.any(VERSIONS))
-        one = select(*self.shown).where(self.this).subquery("shown")
+        one = select(*self.shown).where(self.this).subquery("_shown")
         self.read = prepared(select(as_json(one), one.c.version))
         self.create = self._create()
         self.update_one = lru_cache(KEPT)(self._update_one)
@@ -91,13 +91,13 @@ class Statements:
         """Return whether the user may have so many rows more."""
         if self.max_per_user is None:
             return true()
-        own = count(select(self.table.c.id).where(self.own).subquery("own"))
+        own = count(select(self.table.c.id).where(self.own).subquery("_own"))
         room: ColumnElement[bool] = own + more <= literal_column(str(self.max_per_user))
         return room
 
     def _as_it_is(self, *columns: Any) -> str:
         """Return the query for what a write of one row answers that was done before: its JSON, then these columns."""
-        one = select(*self.shown).where(self.this).subquery("shown")
+        one = select(*self.shown).where(self.this).subquery("_shown")
         return sql(select(as_json(one), one.c.version, *columns).select_from(self.table.join(one, self.this)))
 
     def _create(self) -> Logged:
@@ -118,7 +118,7 @@ class Statements:
         new = (
             insert.on_conflict_do_update(index_elements=["user_id", "id"], set_={"id": self.table.c.id})
             .returning(*self.shown, literal_column("xmax = 0").label("_inserted"))
-            .cte("changed")
+            .cte("_changed")
         )
         shown = self.shown_of(new)
         given = [(cast(new.c[name], self.table.c[name].type), name) for name in self.fields]
@@ -129,28 +129,34 @@ class Statements:
 
     def shown_of(self, rows: Any) -> Any:
         """Return the columns of a row's JSON from a CTE that has more."""
-        return select(*(rows.c[column.name] for column in self.shown)).subquery("shown")
+        return select(*(rows.c[column.name] for column in self.shown)).subquery("_shown")
 
     def before(self, condition: ColumnElement[bool], *columns: Any) -> Any:
         """Return the rows as they are before a change: the id, the row for the log, and these columns.
 
         They stay so until the change is done: the user's other writes wait for it (Database.run).
         """
-        return select(self.table.c.id, whole(self.table), *columns).where(condition).cte("before")
+        return select(self.table.c.id, whole(self.table), *columns).where(condition).cte("_before")
 
-    def updated(self, before: Any, changed: Any) -> Any:
+    def update(self, before: Any, condition: ColumnElement[bool], values: dict[str, Any], *columns: Any) -> Any:
+        """Return the update of rows that were seen before: these columns of them, and the row for the log."""
+        write = update(self.table).where(condition, self.table.c.id == before.c.id).values(values)
+        return write.returning(*columns, before.c["_row"]).cte("_changed")
+
+    def updated(self, changed: Any) -> Any:
         """Return what is logged of an update."""
-        return entry(self.name, changed.c.id, UPDATED, before.c.row).where(before.c.id == changed.c.id)
+        return entry(self.name, changed.c.id, UPDATED, changed.c["_row"])
 
     def changing(self, fields: frozenset[str], condition: ColumnElement[bool], seen: Sequence[Any]) -> str | Logged:
         """Change one row if the condition holds. The answer: its JSON and version, or nulls; then columns as before."""
         before = self.before(self.this, *(column.label(f"_{column.name}") for column in seen))
-        changed = update(self.table).where(condition).values(self.values(fields)).returning(*self.shown).cte("changed")
+        changed = self.update(before, and_(self.own, condition), self.values(fields), *self.shown)
+        shown = self.shown_of(changed)
         as_before = [before.c[f"_{column.name}"] for column in seen]
-        query = select(as_json(changed), changed.c.version, *as_before).select_from(before.outerjoin(changed, true()))
+        query = select(as_json(shown), shown.c.version, *as_before).select_from(before.outerjoin(shown, true()))
         if not fields:
             return prepared(query)
-        return logged(query, self.updated(before, changed), done=self._as_it_is(*seen))
+        return logged(query, self.updated(changed), done=self._as_it_is(*seen))
 
     def _update_one(self, fields: frozenset[str]) -> str | Logged:
         """Change one row, if its version matches. The answer: its JSON and version or nulls; id and version before."""
@@ -158,13 +164,11 @@ class Statements:
 
     def _update_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str | Logged:
         """Change rows. The answer: how many. The condition is one of `Listing.where`."""
-        before = self.before(condition)
-        write = update(self.table).where(condition).values(self.values(fields))
-        changed = write.returning(self.table.c.id).cte("changed")
+        changed = self.update(self.before(condition), self.own, self.values(fields), self.table.c.id)
         query = select(func.count()).select_from(changed)
-        return logged(query, self.updated(before, changed)) if fields else sql(query)
+        return logged(query, self.updated(changed)) if fields else sql(query)
 
-    def _gone(self, condition: ColumnElement[bool], name: str = "changed") -> Iterator[Any]:
+    def _gone(self, condition: ColumnElement[bool], name: str = "_changed") -> Iterator[Any]:
         """Yield the deletion of rows, and of all that go with them: named one by one, so that all are logged."""
         gone = delete(self.table).where(condition).returning(self.table.c.id, whole(self.table)).cte(name)
         yield self, gone
@@ -175,12 +179,12 @@ class Statements:
     def _deleting(self, condition: ColumnElement[bool]) -> tuple[Any, list[Any]]:
         """Return the deletion of rows, and what is logged of it."""
         every = list(self._gone(condition))
-        return every[0][1], [entry(of.name, gone.c.id, DELETED, gone.c.row) for of, gone in every]
+        return every[0][1], [entry(of.name, gone.c.id, DELETED, gone.c["_row"]) for of, gone in every]
 
     @cached_property
     def delete(self) -> Logged:
         """Delete one row, if its version matches. The answer: whether it did; nothing if there is none."""
-        before = select(self.table.c.id).where(self.this).cte("before")
+        before = select(self.table.c.id).where(self.this).cte("_before")
         gone, entries = self._deleting(and_(self.this, self.matches))
         query = select(gone.c.id.is_not(None)).select_from(before.outerjoin(gone, true()))
         return logged(query, *entries, done=sql(select(true())))

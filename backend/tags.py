@@ -21,7 +21,6 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy import update as update_of
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import Field, SQLModel
@@ -111,8 +110,8 @@ EXISTS = or_(exists().where(OWN, _used(NAME)), exists().where(OWN_TAG, tag.c.nam
 
 def _list() -> str:
     uses = select(func.unnest(task.c.tags).label("name"), func.count().label("tasks")).where(OWN)
-    used = uses.group_by(literal_column("1")).subquery("used")
-    coloured = select(tag.c.name, tag.c.color).where(OWN_TAG, tag.c.color.is_not(None)).subquery("coloured")
+    used = uses.group_by(literal_column("1")).subquery("_used")
+    coloured = select(tag.c.name, tag.c.color).where(OWN_TAG, tag.c.color.is_not(None)).subquery("_coloured")
     listed = (
         select(
             func.coalesce(used.c.name, coloured.c.name).label("name"),
@@ -121,19 +120,19 @@ def _list() -> str:
         )
         .select_from(used.outerjoin(coloured, used.c.name == coloured.c.name, full=True))
         .order_by(literal_column("1"))
-        .subquery("listed")
+        .subquery("_listed")
     )
     return sql(select(as_json(listed)))
 
 
 def _before(name: ColumnElement[str]) -> Any:
     """Return the row of a tag as it is before a change."""
-    return select(tag.c.color, whole(tag)).where(OWN_TAG, tag.c.name == name).cte("before")
+    return select(tag.c.color, whole(tag)).where(OWN_TAG, tag.c.name == name).cte("_tag_before")
 
 
 def _coloured(before: Any, changed: Any) -> Any:
     """Return what is logged of a tag's row in `changed`, which is made or gets a colour."""
-    was = select(before.c.row).scalar_subquery()
+    was = select(before.c["_row"]).scalar_subquery()
     same = exists().where(before.c.color.is_not_distinct_from(changed.c.color))
     return entry("tags", changed.c.name, case((was.is_(None), CREATED), else_=UPDATED), was).where(not_(same))
 
@@ -144,7 +143,7 @@ def _color() -> Logged:
     changed = (
         write.on_conflict_do_update(index_elements=["user_id", "name"], set_={"color": write.excluded.color})
         .returning(tag.c.name, tag.c.color)
-        .cte("changed")
+        .cte("_changed")
     )
     return logged(select(as_json(changed), EXISTS).select_from(changed), _coloured(_before(NAME), changed))
 
@@ -152,23 +151,22 @@ def _color() -> Logged:
 def _retag(tags: ColumnElement[Any]) -> tuple[Any, Any]:
     """Return the change of every task that has the tag, and what is logged of it."""
     values = {"tags": tags, "version": task.c.version + literal_column("1"), "updated_at": func.now()}
-    having = and_(OWN, _used(NAME))
-    retagged = update_of(task).where(having).values(values).returning(task.c.id).cte("retagged")
-    seen = select(task.c.id, whole(task)).where(having).cte("seen")
-    return retagged, tasks.statements.updated(seen, retagged)
+    statements = tasks.statements
+    retagged = statements.update(statements.before(and_(OWN, _used(NAME))), OWN, values, task.c.id)
+    return retagged, statements.updated(retagged)
 
 
 def _forget(name: str) -> tuple[Any, Any]:
     """Return the deletion of the tag's row, and what is logged of it."""
     gone = delete(tag).where(OWN_TAG, tag.c.name == NAME).returning(*tag.c, whole(tag)).cte(name)
-    return gone, entry("tags", gone.c.name, DELETED, gone.c.row)
+    return gone, entry("tags", gone.c.name, DELETED, gone.c["_row"])
 
 
 REMOVED = func.array_remove(task.c.tags, NAME)
 
 
 def _rename() -> Logged:
-    moved, forgotten = _forget("moved")
+    moved, forgotten = _forget("_moved")
     retagged, updated = _retag(case((_used(NEW_NAME), REMOVED), else_=func.array_replace(task.c.tags, NAME, NEW_NAME)))
     write = upsert(tag).from_select(["user_id", "name", "color"], select(moved.c.user_id, NEW_NAME, moved.c.color))
     merged = (
@@ -176,7 +174,7 @@ def _rename() -> Logged:
             index_elements=["user_id", "name"], set_={"color": func.coalesce(tag.c.color, write.excluded.color)}
         )
         .returning(tag.c.name, tag.c.color)
-        .cte("merged")
+        .cte("_merged")
     )
     before = _before(NEW_NAME)
     color = func.coalesce(select(merged.c.color).scalar_subquery(), select(before.c.color).scalar_subquery())
@@ -185,7 +183,7 @@ def _rename() -> Logged:
 
 
 def _delete() -> Logged:
-    gone, forgotten = _forget("gone")
+    gone, forgotten = _forget("_gone")
     retagged, updated = _retag(REMOVED)
     return logged(select(count(gone) + count(retagged)), forgotten, updated)
 

@@ -14,25 +14,27 @@ from backend.routing import UserRoute
 
 router = APIRouter(prefix="/api/changes", tags=["changes"], route_class=UserRoute)
 
-# The rows of the request: what was done to each, whether it is still as the request left it (or again, where all that
-# came after was taken back), and after which seq it was as it was before. Of one that is not kept nobody knows, and a
-# negative one stands for it.
+# The rows of the request: what was done to each, and whether it is as the request left it, still or again (where all
+# that came after was taken back).
 TARGET = """
     SELECT
         entry.resource, entry.id, entry.action, entry.before, newest.seq AS newest, newest.undoes,
         entry.action = 'created' OR entry.before IS NOT NULL AS kept,
-        coalesce(newest.as_of, newest.seq) = coalesce(entry.as_of, entry.seq) AS stands,
-        coalesce((
-            SELECT coalesce(as_of, seq) FROM change
-            WHERE user_id = entry.user_id AND resource = entry.resource AND id = entry.id AND seq < entry.seq
-            ORDER BY seq DESC LIMIT 1
-        ), -entry.seq) AS as_of
+        coalesce(newest.as_of, newest.seq) = coalesce(entry.as_of, entry.seq) AS stands
     FROM change AS entry, LATERAL (
         SELECT seq, undoes, as_of FROM change
         WHERE user_id = entry.user_id AND resource = entry.resource AND id = entry.id
         ORDER BY seq DESC LIMIT 1
     ) AS newest
     WHERE entry.user_id = %(user_id)s AND entry.seq = %(_undoes)s
+"""
+# After which seq a row was as it was before the request. Where that is not kept, a negative number stands for it.
+AS_OF = """
+    coalesce((
+        SELECT coalesce(as_of, seq) FROM change
+        WHERE user_id = %(user_id)s AND resource = _undone.resource AND id = _undone.id AND seq < %(_undoes)s
+        ORDER BY seq DESC LIMIT 1
+    ), -%(_undoes)s)
 """
 
 
@@ -44,11 +46,10 @@ def _blocking() -> str:
             table = quoted(child.table.name)
             queries.append(f"""
                 SELECT '{child.name}', {table}.id::text FROM {table}
-                JOIN target ON target.resource = '{name}' AND target.action = 'created'
-                    AND {sql(parent)}::text = target.id
-                WHERE {table}.user_id = %(user_id)s AND NOT EXISTS (
-                    SELECT FROM target AS known WHERE known.resource = '{child.name}' AND known.id = {table}.id::text
-                )
+                JOIN _target ON _target.resource = '{name}' AND _target.action = 'created'
+                    AND {sql(parent)} = {part.key_from("_target.id")}
+                WHERE {table}.user_id = %(user_id)s
+                    AND {table}.id::text NOT IN (SELECT id FROM _target WHERE resource = '{child.name}')
             """)
     return " UNION ALL ".join(queries)
 
@@ -58,16 +59,16 @@ def _room() -> str:
     conditions = ["true"]
     for name, part in LOGGED.items():
         if part.statements and part.statements.max_per_user is not None:
-            back = f"(SELECT count(*) FROM target WHERE resource = '{name}' AND action = 'deleted')"
+            back = f"(SELECT count(*) FROM _target WHERE resource = '{name}' AND action = 'deleted')"
             own = f"(SELECT count(*) FROM {quoted(part.table.name)} WHERE user_id = %(user_id)s)"
-            conditions.append(f"{own} + {back} <= {part.statements.max_per_user}")
+            conditions.append(f"({back} = 0 OR {own} + {back} <= {part.statements.max_per_user})")
     return " AND ".join(conditions)
 
 
 def _taking_back(number: int, name: str, part: LoggedTable) -> str:
     """Return the CTEs that take back what a request did to the rows of one table."""
     table, key = quoted(part.table.name), quoted(part.key.name)
-    mine = f"(SELECT may FROM verdict) AND target.resource = '{name}' AND target.action"
+    mine = f"(SELECT may FROM _verdict) AND _target.resource = '{name}' AND _target.action"
     written = [quoted(column) for column in part.written]
     versioned = "version" in written
 
@@ -76,31 +77,31 @@ def _taking_back(number: int, name: str, part: LoggedTable) -> str:
         found = {column: f"{old}.{column}" for column in written}
         return found | ({"version": f"{counted}.version + 1", "updated_at": "now()"} if versioned else {})
 
-    back, again = values("old", "old"), values("(seen.old)", table)
+    back, again = values("_old", "_old"), values("(_seen.old)", table)
     defaults = part.defaults.replace("'", "''").replace("%", "%%")
     return f"""
-        gone_{number} AS (
-            DELETE FROM {table} USING target
-            WHERE {table}.user_id = %(user_id)s AND {part.key_is("target.id")} AND {mine} = 'created'
-            RETURNING target.id, row_to_json({table}) AS before
-        ), back_{number} AS (
+        _gone_{number} AS (
+            DELETE FROM {table} USING _target
+            WHERE {table}.user_id = %(user_id)s AND {part.key_is("_target.id")} AND {mine} = 'created'
+            RETURNING _target.id, row_to_json({table}.*) AS before
+        ), _back_{number} AS (
             INSERT INTO {table} (user_id, {key}, {", ".join(back)})
-            SELECT %(user_id)s, old.{key}, {", ".join(back.values())}
-            FROM target, json_populate_record(
-                json_populate_record(NULL::{table}, '{defaults}'), target.before
-            ) AS old
+            SELECT %(user_id)s, _old.{key}, {", ".join(back.values())}
+            FROM _target, json_populate_record(
+                json_populate_record(NULL::{table}, '{defaults}'), _target.before
+            ) AS _old
             WHERE {mine} = 'deleted'
             RETURNING {key}::text AS id
-        ), seen_{number} AS (
+        ), _seen_{number} AS (
             SELECT
-                {table}.{key} AS key, row_to_json({table}) AS before,
-                json_populate_record({table}, target.before) AS old
-            FROM {table}, target
-            WHERE {table}.user_id = %(user_id)s AND {part.key_is("target.id")} AND {mine} = 'updated'
-        ), again_{number} AS (
+                {table}.{key} AS key, row_to_json({table}.*) AS before,
+                json_populate_record({table}.*, _target.before) AS old
+            FROM {table}, _target
+            WHERE {table}.user_id = %(user_id)s AND {part.key_is("_target.id")} AND {mine} = 'updated'
+        ), _again_{number} AS (
             UPDATE {table} SET {", ".join(f"{column} = {value}" for column, value in again.items())}
-            FROM seen_{number} AS seen WHERE {table}.user_id = %(user_id)s AND {table}.{key} = seen.key
-            RETURNING {table}.{key}::text AS id, seen.before
+            FROM _seen_{number} AS _seen WHERE {table}.user_id = %(user_id)s AND {table}.{key} = _seen.key
+            RETURNING {table}.{key}::text AS id, _seen.before
         ),
     """
 
@@ -114,37 +115,36 @@ def _statement() -> Logged:
     was.
     """
     parts = list(enumerate(LOGGED.items()))
-    entries = " UNION ALL ".join(
+    undone = " UNION ALL ".join(
         f"""
-            SELECT '{name}' AS resource, id, 'deleted' AS action, before FROM gone_{number}
-            UNION ALL SELECT '{name}', id, 'created', NULL FROM back_{number}
-            UNION ALL SELECT '{name}', id, 'updated', before FROM again_{number}
+            SELECT '{name}' AS resource, id, 'deleted' AS action, before FROM _gone_{number}
+            UNION ALL SELECT '{name}', id, 'created', NULL FROM _back_{number}
+            UNION ALL SELECT '{name}', id, 'updated', before FROM _again_{number}
         """
         for number, (name, _) in parts
     )
     undo = f"""
-        WITH target AS ({TARGET}), blocking AS ({_blocking()}), verdict AS (
-            SELECT {_room()} AND NOT EXISTS (SELECT FROM blocking) AND NOT EXISTS (
-                SELECT FROM target WHERE NOT stands OR NOT kept OR resource NOT IN ({names()})
+        WITH _target AS ({TARGET}), _blocking AS ({_blocking()}), _verdict AS (
+            SELECT {_room()} AND NOT EXISTS (SELECT FROM _blocking) AND NOT EXISTS (
+                SELECT FROM _target WHERE NOT stands OR NOT kept OR resource NOT IN ({names()})
             ) AS may
         ),
         {"".join(_taking_back(number, name, part) for number, (name, part) in parts)}
-        undone AS ({entries}), entry AS (SELECT undone.*, target.as_of FROM undone JOIN target USING (resource, id)),
-        log AS ({sql(LOG)})
-        SELECT 1 FROM log
+        _undone AS ({undone}), _entry AS (SELECT _undone.*, {AS_OF} AS as_of FROM _undone), _log AS ({sql(LOG)})
+        SELECT 1 FROM _log
     """
     outcome = f"""
-        WITH target AS ({TARGET}), blocking AS ({_blocking()}), done AS (
-            SELECT CASE WHEN bool_and(undoes IS NOT DISTINCT FROM %(_undoes)s) THEN max(newest) END AS seq FROM target
+        WITH _target AS ({TARGET}), _blocking AS ({_blocking()}), _done AS (
+            SELECT CASE WHEN bool_and(undoes IS NOT DISTINCT FROM %(_undoes)s) THEN max(newest) END AS seq FROM _target
         )
         SELECT
-            {OLDEST}, (SELECT seq FROM done), entry.resource, entry.id, {current()}, entry.stands, entry.kept,
-            (SELECT seq FROM done)
-        FROM (SELECT) AS one LEFT JOIN (
-            SELECT resource, id, kept AND resource IN ({names()}) AS kept, stands FROM target
-            UNION ALL SELECT resource, id, true, false FROM blocking
-        ) AS entry ON true
-        ORDER BY entry.resource, entry.id
+            {OLDEST}, (SELECT seq FROM _done), _entry.resource, _entry.id, {current()}, _entry.stands, _entry.kept,
+            (SELECT seq FROM _done)
+        FROM (SELECT) AS _one LEFT JOIN (
+            SELECT resource, id, kept AND resource IN ({names()}) AS kept, stands FROM _target
+            UNION ALL SELECT resource, id, true, false FROM _blocking
+        ) AS _entry ON true
+        ORDER BY _entry.resource, _entry.id
     """
     return Logged((undo, outcome), outcome)
 
@@ -171,12 +171,16 @@ async def undo_change(
     Nothing is done if one of the rows has changed since. It is a change itself, and can be undone; to undo the same one
     twice does nothing more.
     """
+    undo = _statement()
     try:
-        rows = await db.run(_statement(), user.user_id, _undoes=seq)
+        rows = await db.run(undo, user.user_id, _undoes=seq)
     except Problem as problem:
-        if problem.constraint:  # a row that one of these belongs to is gone, or one that belongs to it is not
-            raise _since([]) from None
-        raise
+        # Of a row that one of these belongs to, which is gone; or of a table that takes other values by now.
+        if not problem.is_about_values:
+            raise
+        assert undo.done is not None
+        rows = await db.run(undo.done, user.user_id, repeatable=True, _undoes=seq)
+        raise _since([(row[2], row[3]) for row in rows]) from None
     oldest, undone_by, name, *_ = rows[0]
     if undone_by is not None:
         return answer(undone_by, [(row[2], row[3], row[4]) for row in rows])

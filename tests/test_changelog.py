@@ -294,3 +294,44 @@ def test_a_bulk_write_without_an_answer_is_a_503_and_not_done_again(swallowed: S
     answer = swallowed.send("PATCH", "/api/tasks?status=pending", "UPDATE task", json={"title": "y"})
     assert_problem(answer, 503, "DATABASE_UNAVAILABLE")
     assert [row[0] for row in swallowed.log.rows("action")] == ["created", "updated"]
+
+
+def test_the_order_holds_whatever_isolation_the_database_has(empty_database: str) -> None:
+    name = empty_database.rpartition("/")[2].partition("?")[0]
+    execute(empty_database, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    with (
+        serving(settings(database_url=empty_database)) as one,
+        serving(settings(database_url=empty_database)) as two,
+    ):
+        headers = {"Authorization": f"Bearer {sign({'sub': 'ann'})}"}
+        urls = [f"{url}/api/tasks" for url in (one, two)]
+        answers = at_once(20, lambda n: httpx.post(urls[n % 2], json={"title": "x"}, headers=headers))
+    assert sorted(map(seq, answers)) == list(range(1, 21))
+
+
+def test_one_users_waiting_writes_take_no_connection_from_others(
+    ann: httpx.Client, bob: httpx.Client, database_url: str
+) -> None:
+    task = create(ann)
+    with serving(settings(database_url=database_url, db_pool_size=2)) as url:
+        writing, reading = (httpx.Client(base_url=url, headers=client.headers) for client in (ann, bob))
+        connection = psycopg2.connect(database_url)
+        with connection, connection.cursor() as cursor, ThreadPoolExecutor(8) as pool:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [task["user_id"]])
+            answers = [pool.submit(writing.patch, path_of(task), json={"title": str(n)}) for n in range(8)]
+            blocked = (
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            )
+            waiting = 0
+            while not waiting:
+                cursor.execute(blocked)
+                [(waiting,)] = cursor.fetchall()
+            for _ in range(20):
+                assert reading.get("/api/tasks").status_code == 200
+            cursor.execute(blocked)
+            assert cursor.fetchall() == [(1,)]
+            connection.rollback()
+            assert {answer.result().status_code for answer in answers} == {200}
+        connection.close()
+        writing.close()
+        reading.close()

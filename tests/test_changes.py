@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import execute
+from backend import changes as module
+from tests.conftest import execute, serving, settings, sign
 from tests.helpers import assert_problem, create, every, path_of
 
 DONE = {"status": "completed"}
@@ -410,3 +411,49 @@ def test_all_that_was_done_can_be_undone_one_by_one(ann: httpx.Client, seed: int
     for seq, before in reversed(list(enumerate(states, 1))):
         undo(ann, seq)
         assert state(ann) == before, seq
+
+
+def test_a_table_that_takes_other_values_by_now_keeps_its_history_and_refuses_the_undo(empty_database: str) -> None:
+    with (
+        serving(settings(database_url=empty_database)) as url,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {sign({'sub': 'ann'})}"}) as ann,
+    ):
+        changed, gone = create(ann, title="a long title"), create(ann, title="another long title")
+        ann.patch(path_of(changed), json={"title": "short"}).raise_for_status()
+        ann.delete(path_of(gone)).raise_for_status()
+        execute(empty_database, "ALTER TABLE task ALTER title TYPE varchar(5)")
+        assert said(history(ann, changed)[0]) == {"title": ("a long title", "short")}
+        assert said(history(ann, gone)[0])["title"] == ("another long title", None)
+        for seq, task in ((3, changed), (4, gone)):
+            answer = ann.post(f"/api/changes/{seq}/undo")
+            assert_problem(answer, 409, "CHANGED_SINCE")
+            assert answer.json()["rows"] == [{"resource": "tasks", "id": task["id"]}]
+        execute(empty_database, "ALTER TABLE task ADD CONSTRAINT no_more CHECK (title = 'short')")
+        assert_problem(ann.post("/api/changes/3/undo"), 409, "CHANGED_SINCE")
+
+
+def test_thousands_of_rows_are_completed_and_taken_back_in_one_request_each(ann: httpx.Client) -> None:
+    tasks = [{"id": str(uuid.uuid4()), "title": "x", "tags": ["many"]} for _ in range(10_000)]
+    ann.post("/api/import", json={"version": 1, "tasks": tasks}).raise_for_status()
+    answer = ann.patch("/api/tasks?tag=many", json=DONE)
+    assert answer.json() == {"updated": len(tasks)}
+    assert len(undo(ann, int(answer.headers["Change"]))["changes"]) == len(tasks)
+    answer = ann.delete("/api/tasks?status=pending&tag=many")
+    assert len(undo(ann, int(answer.headers["Change"]))["changes"]) == len(tasks)
+    assert ann.get("/api/tags").json()[0]["tasks"] == len(tasks)
+
+
+def test_a_page_looks_at_so_many_entries_and_still_misses_none(
+    ann: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOKED_AT", 3)
+    monkeypatch.setattr(module, "sync_statement", module.sync_statement.__wrapped__)
+    first = create(ann, title="first")
+    for number in range(10):
+        ann.patch(path_of(first), json={"title": str(number)}).raise_for_status()
+    second = create(ann)
+    found, since = [], 0
+    while (page := changes(ann, since))["seq"] != since:
+        since = page["seq"]
+        found.append((since, [change["id"] for change in page["changes"]]))
+    assert found == [(3, []), (6, []), (9, []), (12, [first["id"], second["id"]])]

@@ -8,12 +8,14 @@ from types import new_class
 from typing import Annotated, Any
 from uuid import UUID
 
+import psycopg2
 import pytest
+from sqlalchemy import create_engine
 from sqlmodel import Field, SQLModel
 
-from backend import app, export_import, resources
+from backend import app, changes, export_import, migrations, resources, undo
 from backend.changelog import LOGGED
-from backend.database import CONSTRAINTS
+from backend.database import CONSTRAINTS, Logged
 from backend.fields import MaxBytes
 from backend.problems import CODES
 from backend.resources import BelongsTo, Owned, Resource
@@ -32,7 +34,12 @@ def nothing_stays() -> Iterator[None]:
     logged = dict(LOGGED)
     children = {resource: list(resource.statements.children) for resource in resources.RESOURCES}
     tables, codes, constraints = set(METADATA.tables), set(CODES), set(CONSTRAINTS)
+    cached: tuple[Any, ...] = (changes.current, changes.names, changes.sync_statement, undo._statement)
+    for each in cached:
+        each.cache_clear()
     yield
+    for each in cached:
+        each.cache_clear()
     resources.RESOURCES[:], export_import.EXPORTED[:] = kept
     LOGGED.clear()
     LOGGED.update(logged)
@@ -188,3 +195,38 @@ def test_a_start_with_a_bad_declaration_says_one_sentence(copy: Copy) -> None:
         ended = copy.run(*arguments)
         assert ended.returncode == 1, arguments
         assert ended.stderr.splitlines() == ["Task: the sort 'colour' is no field of it"], ended.stderr
+
+
+@pytest.mark.parametrize("name", ["Page", "Entry", "Log", "Target", "Before", "Shown", "Note", "Newest", "Window"])
+def test_a_table_and_its_fields_may_be_called_as_anything_in_a_statement_is(empty_database: str, name: str) -> None:
+    migrations.upgrade(empty_database, wait_seconds=5)
+    words = (name.lower(), "shown", "changed", "row", "before", "may", "old", "seen", "target", "action", "resource")
+    namespace: dict[str, Any] = {
+        "__module__": __name__,
+        "__annotations__": dict.fromkeys(words, str),
+        **{word: Field(max_length=20) for word in words},
+    }
+    model: Any = new_class(name, (Owned,), {"table": True}, lambda body: body.update(namespace))
+    resource = Resource(model, f"/api/{name.lower()}s", sorts=["shown"], search=["before"])
+    statements, listing = resource.statements, resource.listing
+    condition = listing.where(frozenset())
+    history = changes._history_statement(f"{name.lower()}s", LOGGED[f"{name.lower()}s"])
+    every: list[Any] = [statements.create, statements.read, statements.delete, changes.sync_statement(), history]
+    every += [statements.update_one(frozenset(words)), statements.update_all(condition, frozenset(words))]
+    every += [statements.delete_all(condition), listing.page(frozenset(), "shown", False), undo._statement()]
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(empty_database))
+    model.__table__.create(engine)
+    engine.dispose()
+    said = {**dict.fromkeys(words, "x"), "user_id": "ann", "id": UUID(int=0), "_versions": None, "_limit": 2}
+    said |= {"_attempt": 1, "_request_id": "x", "_acted_by": None, "_undoes": 1, "_history": True, "_since": 0}
+    said |= {"_cursor": 9}
+    for statement in every:
+        for text in statement.statements if isinstance(statement, Logged) else [statement]:
+            execute_with(empty_database, f"EXPLAIN {text}", said)
+
+
+def execute_with(url: str, statement: str, values: dict[str, Any]) -> None:
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement, values)
+    connection.close()

@@ -222,7 +222,7 @@ def test_a_database_that_sleeps_for_a_while_delays_and_fails_nothing(server: Ser
 def test_a_database_that_answers_nothing_for_longer_is_a_503_and_then_forgotten(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend.connection.STATEMENT_TIMEOUT_SECONDS", -0.5)  # the API gives up after half a second
+    monkeypatch.setattr("backend.connection.STATEMENT_TIMEOUT_SECONDS", -4.5)  # the API gives up after half a second
     with api(server, db_wait_seconds=0.5) as client:
         task = create(client)
         with server.frozen():
@@ -234,7 +234,7 @@ def test_a_database_that_answers_nothing_for_longer_is_a_503_and_then_forgotten(
 def test_a_network_that_carries_nothing_is_a_503_and_the_first_request_after_it_succeeds(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend.connection.STATEMENT_TIMEOUT_SECONDS", -0.5)
+    monkeypatch.setattr("backend.connection.STATEMENT_TIMEOUT_SECONDS", -4.5)
     with tapped(server.url) as wire, api(server, database_url=wire.url, db_wait_seconds=0.5) as client:
         task = create(client)
         wire.unplug()

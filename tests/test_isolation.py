@@ -181,7 +181,8 @@ def mended(url: str, api: str, table: str, spoil: str, sentence: str) -> None:
     execute(url, spoil)
     ready = httpx.get(f"{api}/ready")
     assert ready.status_code == 503
-    assert ready.json()["checks"]["isolation"]["detail"].startswith(f"The table {table} {sentence}"), ready.text
+    expected = f"The table {table} {sentence}" if table else sentence
+    assert ready.json()["checks"]["isolation"]["detail"].startswith(expected), ready.text
     for _ in range(5):
         ready = httpx.get(f"{api}/ready")
         if ready.status_code == 200:
@@ -201,6 +202,21 @@ def test_a_table_that_is_not_protected_is_not_ready_and_says_the_statement_that_
                     mended(migrated, api, table, spoil.format(table, key), sentence.format(table))
         for right in ("DELETE", "UPDATE", "UPDATE (before)"):
             mended(migrated, api, "change", f"GRANT {right} ON change TO task_api", "can be rewritten by task_api")
+        for spoil in ("DROP POLICY keeper ON change", "ALTER POLICY keeper ON change USING (false)"):
+            mended(
+                migrated, api, "change", spoil, "is closed to task_keeper. Run: DROP POLICY IF EXISTS keeper ON change;"
+            )
+        for spoil, whole in (
+            (
+                "REVOKE DELETE ON change FROM task_keeper",
+                "The role task_keeper may not shorten the change log. Run: GRANT",
+            ),
+            ("GRANT task_keeper TO task_api", "The role task_api belongs to task_keeper, which sees every user's"),
+        ):
+            mended(migrated, api, "", spoil, whole)
+        mended(
+            migrated, api, "change", "REVOKE INSERT ON change FROM task_api", "is closed to task_api. Run: GRANT SELECT"
+        )
         for spoil, sentence in STRANGERS.items():
             mended(migrated, api, "notes", spoil, sentence)
             execute(migrated, f"DROP {'VIEW' if 'VIEW' in spoil else 'TABLE'} notes")

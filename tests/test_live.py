@@ -13,7 +13,7 @@ import httpx
 import pytest
 from redis import Redis as Client
 
-from backend import bus, live
+from backend import bus, live, server
 from tests.conftest import SECRET, execute, overheard, serving, settings, sign
 from tests.helpers import assert_problem, create, path_of
 from tests.project import Copy, wait_until
@@ -175,6 +175,18 @@ def test_a_change_by_another_process_arrives_from_the_database(database_url: str
             assert events.change()["id"] == str(number)
 
 
+def test_a_stream_that_is_opened_later_takes_no_change_from_an_earlier_one(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SECONDS_BETWEEN_LOOKS", 0.5)
+    with two_processes(database_url) as (here, there), stream(here) as first:
+        first.next()
+        create(there, title="while nobody looks")
+        with stream(here) as second:
+            assert second.next()["id"] == "1"
+            assert first.change()["id"] == "1"
+
+
 @pytest.fixture
 def redis() -> Iterator[Redis]:
     server = Redis()
@@ -242,6 +254,30 @@ def test_a_reader_that_is_too_slow_is_cut_off_and_goes_on_where_it_was(
     assert start <= seqs[-1] < number
     with stream(ann, last=seqs[-1]) as events:
         assert events.next()["id"] > str(seqs[-1])
+
+
+def test_a_reader_that_never_reads_is_not_waited_for(ann: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "SECONDS_TO_SEND", 0.1)
+    monkeypatch.setattr(server, "SECONDS_TO_READ", 0.1)
+    place = urlsplit(str(ann.base_url))
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect((place.hostname, place.port))
+        request = f"GET /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: {ann.headers['Authorization']}\r\n\r\n"
+        raw.sendall(request.encode())
+        wait_until(lambda: open_streams(ann) > 0)
+        while open_streams(ann) > 0:
+            tasks = [{"id": str(uuid.uuid4()), "title": "x", "description": "y" * 1000} for _ in range(500)]
+            ann.post("/api/import", json={"version": 1, "tasks": tasks}).raise_for_status()
+        wait_until(lambda: is_reset(raw))
+
+
+def is_reset(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"\r\n")
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+    return False
 
 
 @pytest.mark.parametrize("arguments", [("main.py",), ("main.py", "--workers", "2"), ("-m", "uvicorn", "main:app")])

@@ -29,7 +29,7 @@ from tests.wire import Wire
 
 WEEKLY = {"due_date": "2030-01-31T09:00:00+01:00", "recurrence_rule": "FREQ=WEEKLY"}
 DIVIDE = Prepared("SELECT 6 / %(n)s::int")
-EXECUTE = re.compile(r"SET LOCAL ROLE task_api; (SET LOCAL [^;]+; ){3}EXECUTE (s_\w{16})\(.*\)")
+EXECUTE = re.compile(r"SET LOCAL ROLE task_api; (SET LOCAL [^;]+; ){3,5}EXECUTE (s_\w{16})\(.*\)")
 
 
 def test_what_is_about_one_row_is_prepared_once_on_a_connection_and_then_only_executed(database_url: str) -> None:

@@ -502,7 +502,9 @@ def test_a_child_cannot_come_back_without_its_parent(ann: httpx.Client) -> None:
     rows = example_rows(ann)
     seq = changed(ann, "DELETE", f"test-results/{rows['test-results']['id']}")
     changed(ann, "DELETE", f"test-executions/{rows['test-executions']['id']}")
-    assert_problem(ann.post(f"/api/changes/{seq}/undo"), 409, "CHANGED_SINCE")
+    answer = ann.post(f"/api/changes/{seq}/undo")
+    assert_problem(answer, 409, "CHANGED_SINCE")
+    assert answer.json()["rows"] == [{"resource": "test-results", "id": rows["test-results"]["id"]}]
 
 
 def test_nobody_has_more_rows_than_allowed_by_an_undo(ann: httpx.Client) -> None:
