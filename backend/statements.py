@@ -131,12 +131,12 @@ class Statements:
         """Return the columns of a row's JSON from a CTE that has more."""
         return select(*(rows.c[column.name] for column in self.shown)).subquery("_shown")
 
-    def before(self, condition: ColumnElement[bool], *columns: Any) -> Any:
+    def before(self, condition: ColumnElement[bool], *columns: Any, name: str = "_before") -> Any:
         """Return the rows as they are before a change: the id, the row for the log, and these columns.
 
         They stay so until the change is done: the user's other writes wait for it (Database.run).
         """
-        return select(self.table.c.id, whole(self.table), *columns).where(condition).cte("_before")
+        return select(self.table.c.id, whole(self.table), *columns).where(condition).cte(name)
 
     def update(self, before: Any, condition: ColumnElement[bool], values: dict[str, Any], *columns: Any) -> Any:
         """Return the update of rows that were seen before: these columns of them, and the row for the log."""
@@ -168,28 +168,31 @@ class Statements:
         query = select(func.count()).select_from(changed)
         return logged(query, self.updated(changed)) if fields else sql(query)
 
-    def _gone(self, condition: ColumnElement[bool], name: str = "_changed") -> Iterator[Any]:
+    def _gone(self, before: Any, condition: ColumnElement[bool], name: str = "_changed") -> Iterator[Any]:
         """Yield the deletion of rows, and of all that go with them: named one by one, so that all are logged."""
-        gone = delete(self.table).where(condition).returning(self.table.c.id, whole(self.table)).cte(name)
+        # The row for the log from before, because Citus takes no row_to_json() in a RETURNING.
+        row = delete(self.table).where(self.own, condition, self.table.c.id == before.c.id)
+        gone = row.returning(self.table.c.id, before.c["_row"]).cte(name)
         yield self, gone
         for number, (child, parent, goes_too) in enumerate(self.children):
             if goes_too:
-                yield from child._gone(and_(child.own, parent.in_(select(gone.c.id))), f"{name}_{number}")
+                theirs = child.before(and_(child.own, parent.in_(select(gone.c.id))), name=f"{name}_before_{number}")
+                yield from child._gone(theirs, true(), f"{name}_{number}")
 
-    def _deleting(self, condition: ColumnElement[bool]) -> tuple[Any, list[Any]]:
+    def _deleting(self, before: Any, condition: ColumnElement[bool]) -> tuple[Any, list[Any]]:
         """Return the deletion of rows, and what is logged of it."""
-        every = list(self._gone(condition))
+        every = list(self._gone(before, condition))
         return every[0][1], [entry(of.name, gone.c.id, DELETED, gone.c["_row"]) for of, gone in every]
 
     @cached_property
     def delete(self) -> Logged:
         """Delete one row, if its version matches. The answer: whether it did; nothing if there is none."""
-        before = select(self.table.c.id).where(self.this).cte("_before")
-        gone, entries = self._deleting(and_(self.this, self.matches))
+        before = self.before(self.this)
+        gone, entries = self._deleting(before, self.matches)
         query = select(gone.c.id.is_not(None)).select_from(before.outerjoin(gone, true()))
         return logged(query, *entries, done=sql(select(true())))
 
     def _delete_all(self, condition: ColumnElement[bool]) -> Logged:
         """Delete rows. The answer: how many."""
-        gone, entries = self._deleting(condition)
+        gone, entries = self._deleting(self.before(condition), true())
         return logged(select(func.count()).select_from(gone), *entries)

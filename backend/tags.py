@@ -158,7 +158,8 @@ def _retag(tags: ColumnElement[Any]) -> tuple[Any, Any]:
 
 def _forget(name: str) -> tuple[Any, Any]:
     """Return the deletion of the tag's row, and what is logged of it."""
-    gone = delete(tag).where(OWN_TAG, tag.c.name == NAME).returning(*tag.c, whole(tag)).cte(name)
+    seen = select(tag.c.name, whole(tag)).where(OWN_TAG, tag.c.name == NAME).cte(f"{name}_before")
+    gone = delete(tag).where(OWN_TAG, tag.c.name == seen.c.name).returning(*tag.c, seen.c["_row"]).cte(name)
     return gone, entry("tags", gone.c.name, DELETED, gone.c["_row"])
 
 

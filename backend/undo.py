@@ -80,10 +80,16 @@ def _taking_back(number: int, name: str, part: LoggedTable) -> str:
     back, again = values("_old", "_old"), values("(_seen.old)", table)
     defaults = part.defaults.replace("'", "''").replace("%", "%%")
     return f"""
-        _gone_{number} AS (
-            DELETE FROM {table} USING _target
-            WHERE {table}.user_id = %(user_id)s AND {part.key_is("_target.id")} AND {mine} = 'created'
-            RETURNING _target.id, row_to_json({table}.*) AS before
+        _seen_{number} AS (
+            SELECT
+                {table}.{key} AS key, _target.id, _target.action, row_to_json({table}.*) AS before,
+                json_populate_record({table}.*, _target.before) AS old
+            FROM {table}, _target
+            WHERE {table}.user_id = %(user_id)s AND {part.key_is("_target.id")} AND {mine} IN ('created', 'updated')
+        ), _gone_{number} AS (
+            DELETE FROM {table} USING _seen_{number} AS _seen
+            WHERE {table}.user_id = %(user_id)s AND {table}.{key} = _seen.key AND _seen.action = 'created'
+            RETURNING _seen.id, _seen.before
         ), _back_{number} AS (
             INSERT INTO {table} (user_id, {key}, {", ".join(back)})
             SELECT %(user_id)s, _old.{key}, {", ".join(back.values())}
@@ -92,16 +98,11 @@ def _taking_back(number: int, name: str, part: LoggedTable) -> str:
             ) AS _old
             WHERE {mine} = 'deleted'
             RETURNING {key}::text AS id
-        ), _seen_{number} AS (
-            SELECT
-                {table}.{key} AS key, row_to_json({table}.*) AS before,
-                json_populate_record({table}.*, _target.before) AS old
-            FROM {table}, _target
-            WHERE {table}.user_id = %(user_id)s AND {part.key_is("_target.id")} AND {mine} = 'updated'
         ), _again_{number} AS (
             UPDATE {table} SET {", ".join(f"{column} = {value}" for column, value in again.items())}
-            FROM _seen_{number} AS _seen WHERE {table}.user_id = %(user_id)s AND {table}.{key} = _seen.key
-            RETURNING {table}.{key}::text AS id, _seen.before
+            FROM _seen_{number} AS _seen
+            WHERE {table}.user_id = %(user_id)s AND {table}.{key} = _seen.key AND _seen.action = 'updated'
+            RETURNING _seen.id, _seen.before
         ),
     """
 
