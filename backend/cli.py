@@ -41,6 +41,7 @@ def app_for_uvicorn() -> "FastAPI":
     # waits for 30 to 40 ms: a sixth of the throughput (docs/performance.md).
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 50, 100)  # of what comes later a stream lives long, and is not looked through all the time
     return app
 
 

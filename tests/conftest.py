@@ -39,6 +39,14 @@ pytest_plugins = ["tests.frontend"]
 SECRET = "a secret of the tests, with more than 32 characters"
 
 
+# The files that take longest: first, so that side by side with the others they are not what is waited for at the end.
+LONGEST = ("test_deploy", "test_resources", "test_dev", "test_frontend", "test_frontend_live", "test_openapi")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 def settings(**values: Any) -> Settings:
     """Return settings for a test: a development's, from these values alone, and without limits."""
     return Settings(
