@@ -27,6 +27,7 @@ from sqlmodel import Field, SQLModel
 
 from backend.database import DIALECT, Logged, prepared, quoted, sql
 from backend.fields import MAX_USER_ID_LENGTH
+from backend.isolation import ADDED_TO
 
 ACTIONS = ("created", "updated", "deleted")
 AS_IS = cast(null(), BigInteger).label("as_of")
@@ -41,7 +42,7 @@ class Change(SQLModel, table=True):
         CheckConstraint(f"action IN {ACTIONS}", name="change_action"),
         Index("change_row", "user_id", "resource", "id", "seq"),
         Index("change_at", "at"),
-        {"info": {"rights": "SELECT, INSERT"}},  # what was written stays as it is
+        {"info": {"rights": ADDED_TO}},  # what was written stays as it is
     )
 
     user_id: str = Field(primary_key=True, sa_type=String(MAX_USER_ID_LENGTH))
@@ -59,7 +60,7 @@ class Change(SQLModel, table=True):
 
 
 change: Table = Change.__table__  # type: ignore[attr-defined]
-# Logs what is in the CTE `entry`, under the user's next seq.
+# Logs what is in the CTE `_entry`, under the user's next seq.
 LOG = text("""
     INSERT INTO change (user_id, seq, resource, id, action, attempt, request_id, acted_by, undoes, as_of, before)
     SELECT

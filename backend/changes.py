@@ -211,7 +211,7 @@ def _difference(fields: list[str], before: dict[str, Any] | None, after: dict[st
 
 def history_router(resource: Resource[Any]) -> APIRouter:
     """Return the route of a resource's histories."""
-    name = resource.path.rpartition("/")[2]
+    name = resource.statements.name
     statement = _history_statement(name, LOGGED[name])
     shown = [column.name for column in LOGGED[name].shown]
     fields = [field for field in shown if field not in Owned.model_fields]

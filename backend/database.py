@@ -42,15 +42,13 @@ BEFORE_WRITES = (
 IN_TURN = Prepared("SELECT pg_advisory_xact_lock(hashtextextended(%(user_id)s, 0))")
 # Goes before the second try of such a write: it fails, as the logarithm of 0, if the first one was done after all. The
 # first one is among the user's last: nobody waits for a thousand others.
-ONCE = """
-    SELECT ln((count(*) = 0)::int) FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s
+FIRST_TRY = """
+    FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s
     AND seq > (SELECT seq FROM change WHERE user_id = %(user_id)s ORDER BY seq DESC LIMIT 1) - 1000
 """
+ONCE = f"SELECT ln((count(*) = 0)::int) {FIRST_TRY}"
 WAS_DONE = "2201E"
-SEQ_OF_ATTEMPT = """
-    SELECT seq FROM change WHERE user_id = %(user_id)s AND attempt = %(_attempt)s
-    AND seq > (SELECT seq FROM change WHERE user_id = %(user_id)s ORDER BY seq DESC LIMIT 1) - 1000 LIMIT 1
-"""
+SEQ_OF_FIRST_TRY = f"SELECT max(seq) {FIRST_TRY}"
 MAX_WAITING = 1000
 RETRY_CONNECT_SECONDS = 0.2
 
@@ -200,7 +198,7 @@ class Database:
         except WasDoneError:
             assert write.done is not None
             rows = await self._run((write.done,), (write.done,), user_id, values)
-            [(seq,)] = await self._run((SEQ_OF_ATTEMPT,), (SEQ_OF_ATTEMPT,), user_id, values)
+            [(seq,)] = await self._run((SEQ_OF_FIRST_TRY,), (SEQ_OF_FIRST_TRY,), user_id, values)
         if seq is not None:
             author.headers[:] = [header for header in author.headers if header[0] != b"change"]  # the last one counts
             author.headers.append((b"change", str(seq).encode()))

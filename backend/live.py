@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import structlog
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from backend.auth import CurrentUser
 from backend.changes import MAX_SEQ, document, page_of, sync_statement
-from backend.database import Database, Db
+from backend.database import Database
 from backend.metrics import STREAMS
 from backend.problems import Problem, responses
 from backend.routing import UserRoute
@@ -40,9 +39,9 @@ LOOK = """
 """
 HEADERS = {"X-Accel-Buffering": "no"}  # nginx passes on at once what it gets
 
-Page = tuple[int, bytes, bool]
+NOW = MAX_SEQ  # the place of a stream that does not go on from another one
 
-log = structlog.get_logger()
+Page = tuple[int, bytes, bool]
 
 
 class Channel:
@@ -65,13 +64,11 @@ class Channel:
         self.woken = asyncio.get_running_loop().create_future()
         self._pages = {}  # one that is being read may not have it yet
 
-    async def page_after(self, seq: int | None) -> Page:
+    async def page_after(self, place: int) -> Page:
         """Return the seq to go on from, the event with the changes since then, and whether there are more.
 
-        Streams that are at the same place share one statement. Without a seq there are no changes: it begins now.
-        Raises Problem.
+        Streams that are at the same place share one statement. Raises Problem.
         """
-        place = MAX_SEQ if seq is None else seq
         reading = self._pages.get(place)
         if reading is None:
             reading = self._pages[place] = asyncio.create_task(self._read(place))
@@ -84,7 +81,7 @@ class Channel:
 
     async def _read(self, place: int) -> Page:
         rows = await self._db.run(sync_statement(), self._user_id, repeatable=True, _since=place, _limit=PAGE)
-        following, changed = (rows[0][0], []) if place == MAX_SEQ else page_of(rows, place, PAGE)
+        following, changed = (rows[0][0], []) if place == NOW else page_of(rows, place, PAGE)
         return following, _event("change", document(following, changed), following), following < rows[0][0]
 
 
@@ -205,18 +202,18 @@ class Stream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, live: Live, user_id: str, expires_at: float, seq: int | None) -> None:
+    def __init__(self, live: Live, user_id: str, expires_at: float, seq: int) -> None:
         self.status_code, self.background = 200, None
         self.init_headers(HEADERS)
         self._live, self._user_id, self._expires_at = live, user_id, expires_at
-        self._begins, self.seq = seq, MAX_SEQ if seq is None else seq
+        self.seq = seq
 
     async def begin(self) -> "Stream":
         """Read the first page, so that a seq that is not kept is an answer of its own; raise Problem."""
         self._channel = self._live.join(self, self._user_id)
         self._woken = self._channel.woken
         try:
-            self.seq, self._first, self._more = await self._channel.page_after(self._begins)
+            self.seq, self._first, self._more = await self._channel.page_after(self.seq)
         except BaseException:
             self._live.leave(self, self._user_id)
             raise
@@ -277,12 +274,12 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-def _last_event_id(request: Request) -> int | None:
-    """Return the seq that a stream goes on from; raise Problem INVALID_HEADER."""
+def _last_event_id(request: Request) -> int:
+    """Return the place that a stream goes on from; raise Problem INVALID_HEADER."""
     said = request.headers.get("last-event-id")
     if not said:
-        return None
-    if not re.fullmatch(r"\d{1,19}", said, re.ASCII) or int(said) > MAX_SEQ:
+        return NOW
+    if not re.fullmatch(r"\d{1,19}", said, re.ASCII) or int(said) >= MAX_SEQ:
         raise Problem("INVALID_HEADER", "Last-Event-ID must be the id of an event of this stream.")
     return int(said)
 
@@ -337,7 +334,7 @@ LAST_EVENT_ID = {
     responses={200: EVENTS, **responses("INVALID_HEADER", "CHANGES_NOT_KEPT", "TOO_MANY_STREAMS")},
     openapi_extra={"parameters": [LAST_EVENT_ID]},
 )
-async def stream_events(request: Request, user: CurrentUser, db: Db) -> Stream:
+async def stream_events(request: Request, user: CurrentUser) -> Stream:
     """What is changed from now on, as it happens (Server-Sent Events).
 
     Each event is what `GET /api/changes` would answer, so that a client that was away goes on from its last `id`, by

@@ -28,6 +28,7 @@ from backend.embedded import EmbeddedServer
 from backend.server import KEEP_ALIVE_SECONDS, Protocol
 from backend.settings import Settings
 from tests.project import Copy
+from tests.servers import Redis
 from tests.wire import Wire, tapped
 
 # A developer's own settings must not decide what the tests see.
@@ -154,6 +155,14 @@ def serving(configuration: Settings, port: int = 0, router: APIRouter | None = N
         app.state.live.end()
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    server = Redis()
+    server.start()
+    yield server
+    server.stop()
 
 
 class Log(io.StringIO):

@@ -32,14 +32,6 @@ def serve(database_url: str) -> Iterator[Serve]:
         yield run
 
 
-@pytest.fixture
-def redis() -> Iterator[Redis]:
-    server = Redis()
-    server.start()
-    yield server
-    server.stop()
-
-
 def statuses(client: httpx.Client, headers: dict[str, str], times: int) -> list[int]:
     return [client.get("/api/me", headers=headers).status_code for _ in range(times)]
 
