@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from backend.database import DIALECT, Logged, prepared, quoted, sql
+from backend.database import DIALECT, MANY_ROWS, Logged, prepared, quoted, sql
 from backend.fields import MAX_USER_ID_LENGTH
 from backend.isolation import ADDED_TO
 
@@ -135,4 +135,4 @@ def logged(query: Any, *entries: Any, done: str | None = None) -> Logged:
     log = LOG.columns(change.c.seq).add_cte(union_all(*entries).cte("_entry")).cte("_log")
     seq = select(log.c.seq).limit(literal_column("1")).scalar_subquery()
     statement = query.add_columns(seq)
-    return Logged((prepared(statement) if done else sql(statement),), done)
+    return Logged((prepared(statement),) if done else (MANY_ROWS, sql(statement)), done)

@@ -39,6 +39,9 @@ PROPAGATE = "SET LOCAL citus.propagate_set_commands = 'local'"
 BEFORE_WRITES = (
     f"SET LOCAL transaction_isolation = 'read committed'; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"
 )
+# Goes before a write of many rows. The planner takes what the write has seen for one row, and after an ANALYZE that saw
+# few rows of the user it would look through all that was seen for each row: the square of ten thousand.
+MANY_ROWS = "SET LOCAL enable_nestloop = off"
 IN_TURN = Prepared("SELECT pg_advisory_xact_lock(hashtextextended(%(user_id)s, 0))")
 # Goes before the second try of such a write: it fails, as the logarithm of 0, if the first one was done after all. The
 # first one is among the user's last: nobody waits for a thousand others.

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 from backend.auth import CurrentUser
 from backend.changelog import LOG, LOGGED, LoggedTable
 from backend.changes import OLDEST, Changes, Seq, answer, current, names, not_kept
-from backend.database import Db, Logged, quoted, sql
+from backend.database import MANY_ROWS, Db, Logged, quoted, sql
 from backend.problems import Problem, responses
 from backend.routing import UserRoute
 
@@ -147,7 +147,7 @@ def _statement() -> Logged:
         ) AS _entry ON true
         ORDER BY _entry.resource, _entry.id
     """
-    return Logged((undo, outcome), outcome)
+    return Logged((MANY_ROWS, undo, outcome), outcome)
 
 
 def _since(rows: list[tuple[str, str]]) -> Problem:

@@ -27,7 +27,7 @@ from backend.database import Database
 from backend.embedded import EmbeddedServer
 from backend.server import KEEP_ALIVE_SECONDS, Protocol
 from backend.settings import Settings
-from tests.project import Copy
+from tests.project import PATIENCE_SECONDS, Copy
 from tests.servers import Redis
 from tests.wire import Wire, tapped
 
@@ -203,7 +203,7 @@ def overheard(database_url: str) -> Iterator[tuple[Wire, httpx.Client]]:
     with (
         tapped(database_url) as wire,
         serving(settings(database_url=wire.url, migrate_on_start=False, db_pool_size=1)) as url,
-        httpx.Client(base_url=url, headers=token) as client,
+        httpx.Client(base_url=url, headers=token, timeout=PATIENCE_SECONDS) as client,
     ):
         yield wire, client
 
@@ -215,7 +215,9 @@ def client_of(api: str) -> Iterator[Callable[..., httpx.Client]]:
 
     def make(user_id: str | None = None) -> httpx.Client:
         token = sign({"sub": user_id or f"user-{uuid.uuid4()}"})
-        clients.append(httpx.Client(base_url=api, headers={"Authorization": f"Bearer {token}"}))
+        clients.append(
+            httpx.Client(base_url=api, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_SECONDS)
+        )
         return clients[-1]
 
     yield make

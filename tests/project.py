@@ -15,6 +15,8 @@ import httpx
 import psutil
 import pytest
 
+PATIENCE_SECONDS = 60  # after which what should have answered has hung
+
 
 class Copy:
     """A copy of what git would clone, with no `.env` and no `.data`."""

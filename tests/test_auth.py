@@ -33,6 +33,7 @@ from backend.auth import (
 )
 from tests.conftest import SECRET, serving, settings, sign
 from tests.helpers import assert_problem
+from tests.project import PATIENCE_SECONDS
 from tests.tokens import (
     ABSENT,
     ALPHABET,
@@ -41,7 +42,6 @@ from tests.tokens import (
     HEADER,
     ISSUER,
     KEYS,
-    PATIENCE_SECONDS,
     RSA,
     YEAR_2023,
     YEAR_2033,

@@ -21,11 +21,10 @@ from backend import migrations
 from backend.embedded import EmbeddedServer
 from tests.conftest import execute, serving, settings, sign
 from tests.helpers import assert_problem, create
-from tests.project import wait_until
+from tests.project import PATIENCE_SECONDS, wait_until
 from tests.streams import stream
 from tests.wire import tapped
 
-PATIENCE_SECONDS = 60
 OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 

@@ -25,6 +25,7 @@ from backend.keys import SECONDS_BETWEEN_FETCHES
 from tests import test_auth
 from tests.conftest import Log, serving, settings
 from tests.helpers import assert_problem
+from tests.project import PATIENCE_SECONDS
 from tests.tokens import (
     ABSENT,
     ALPHABET,
@@ -33,7 +34,6 @@ from tests.tokens import (
     HEADER,
     ISSUER,
     KEYS,
-    PATIENCE_SECONDS,
     Clock,
     Endpoint,
     base64url,

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from backend.keys import MAX_ANSWER_BYTES, SECONDS_BETWEEN_FETCHES, STALE_SECONDS, KeySet
 from tests.conftest import serving, settings, sign
 from tests.helpers import assert_problem
+from tests.project import PATIENCE_SECONDS
 from tests.tokens import (
     _GENERATE,
-    PATIENCE_SECONDS,
     Answer,
     Clock,
     Endpoint,

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from tests.conftest import SECRET
 
 YEAR_2096 = 4_000_000_000
-PATIENCE_SECONDS = 60
 
 
 def base64url(data: bytes) -> str:
