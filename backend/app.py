@@ -92,6 +92,8 @@ def create_app(settings: Settings) -> FastAPI:
     """Return the application; its lifespan prepares the database and keeps the key set fresh."""
     logs.configure(settings.log_level, settings.log_format or "json")
     verifier = Verifier.of(settings)
+    if verifier.key_set and not verifier.issuers:
+        log.warning("issuer_unknown", effect="what the keys of JWKS_URL sign for others counts too: set JWT_ISSUER")
     limits = Limits(settings)
     live = Live(settings.redis_url.get_secret_value() if settings.redis_url else None)
 

@@ -5,6 +5,7 @@ import math
 import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from fastapi.security.base import SecurityBase
 from jose import jws
 from jose.exceptions import JOSEError
 
+from backend.changelog import LOGGED
 from backend.database import AUTHOR, Author
 from backend.fields import MAX_USER_ID_LENGTH
 from backend.keys import JWKS_ALGORITHMS, KeySet, VerificationKey, shared_secret
@@ -32,6 +34,8 @@ MAX_DEPTH = 32
 # Header parameters that carry a key, point to one, or change how the token is read (RFC 7515, section 4.1;
 # RFC 7797). A verifier must never take a key or a rule from the token that it checks.
 FORBIDDEN_PARAMETERS = {"crit", "jwk", "jku", "x5u", "x5c", "zip", "b64"}
+OAUTH_TYPE = "at+jwt"  # of an OAuth provider's access tokens (RFC 9068, section 2.1)
+SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749, section 3.3
 
 log = structlog.get_logger()
 
@@ -60,14 +64,19 @@ class Claims:
     """The claims of a verified token: `user_id` owns the rows, `expires_at` is in seconds since 1970.
 
     `acted_by` is who acts for the user: `act.sub` (RFC 8693, section 4.1), or Better Auth's `impersonatedBy`.
+    `session_id` is `sid`; `scopes` are what the token may be used for, or None for all that its user may do.
     """
 
     user_id: str
     expires_at: float
-    email: str | None
-    name: str | None
-    role: str | None
-    acted_by: str | None
+    email: str | None = None
+    name: str | None = None
+    role: str | None = None
+    acted_by: str | None = None
+    issued_at: float | None = None
+    session_id: str | None = None
+    scopes: frozenset[str] | None = None
+    read_only: bool = False
 
 
 class VerifiedTokens:
@@ -95,12 +104,18 @@ class VerifiedTokens:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """The keys, issuer and audience that tokens are checked against."""
+    """The keys, issuers and audiences that tokens are checked against; an empty tuple is not checked.
+
+    `oauth_issuers` are those of at+jwt tokens. `max_seconds` is how long a token may live.
+    """
 
     secret: VerificationKey | None
     key_set: KeySet | None
-    issuer: str | None
-    audience: str | None
+    issuers: tuple[str, ...]
+    oauth_issuers: tuple[str, ...]
+    audiences: tuple[str, ...]
+    max_seconds: int
+    read_only_roles: frozenset[str] = frozenset()
     verified: VerifiedTokens = field(default_factory=VerifiedTokens)
 
     @classmethod
@@ -109,8 +124,11 @@ class Verifier:
         return cls(
             secret=shared_secret(secret.get_secret_value()) if secret else None,
             key_set=KeySet(settings.jwks_url) if settings.jwks_url else None,
-            issuer=settings.issuer,
-            audience=settings.audience,
+            issuers=settings.issuers,
+            oauth_issuers=settings.oauth_issuers,
+            audiences=settings.audiences,
+            max_seconds=settings.max_token_seconds,
+            read_only_roles=frozenset(settings.read_only_roles),
         )
 
 
@@ -178,6 +196,11 @@ def _user_id(claims: dict[str, Any]) -> str:
     return str(subjects[0])
 
 
+def is_meant_for(audiences: tuple[str, ...], audience: object) -> bool:
+    """Return whether an aud claim, one or a list, names one of these (RFC 7519, section 4.1.3)."""
+    return any(one in audiences for one in (audience if isinstance(audience, list) else [audience]))
+
+
 def _is_id(value: object) -> bool:
     return (
         isinstance(value, str)
@@ -198,16 +221,46 @@ def _acted_by(claims: dict[str, Any]) -> str | None:
     return actor and str(actor)
 
 
+def _session_id(claims: dict[str, Any]) -> str | None:
+    """Return the session that the token was issued in, so that it can end with it."""
+    session_id = claims.get("sid")
+    if session_id is not None and not _is_id(session_id):
+        raise TokenError("session", "The sid claim is not 1 to 255 characters without control characters.")
+    return session_id and str(session_id)
+
+
+def _scopes(claims: dict[str, Any], *, is_oauth: bool) -> frozenset[str] | None:
+    """Return what the token may be used for: None is all, and so an OAuth token that says nothing may nothing."""
+    if "scope" not in claims:
+        return frozenset() if is_oauth else None
+    scope = claims["scope"]
+    if not isinstance(scope, str) or not (scope == "" or SCOPE.fullmatch(scope)):
+        raise TokenError("scope", "The scope claim is not a list of words with one space between them.")
+    return frozenset(scope.split())
+
+
+def _is_read_only(claims: dict[str, Any], read_only_roles: frozenset[str]) -> bool:
+    """Return whether one of the user's roles may only read. A role that cannot be read counts as one."""
+    role = claims.get("role")
+    if role is None or not read_only_roles:
+        return False
+    roles = role.split(",") if isinstance(role, str) else role  # Better Auth's admin plugin writes them with commas
+    if not isinstance(roles, list) or not all(isinstance(one, str) for one in roles):
+        return True
+    return not read_only_roles.isdisjoint(one.strip() for one in roles)
+
+
 def _text(claims: dict[str, Any], name: str) -> str | None:
     value = claims.get(name)
     return value if isinstance(value, str) and not re.search(r"[\ud800-\udfff]", value) else None
 
 
-def verify(token: str, verifier: Verifier) -> Claims:
-    """Return the claims of an access token, or raise TokenError. No other function decides.
+def opened(token: str, verifier: Verifier, types: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """Return the type and the claims of what is signed with a key of ours, or raise TokenError.
 
     python-jose only checks the signature. Everything else is checked here, before and after it
-    (docs/decisions/0004): RFC 7515 for the form, RFC 7519 for the claims, RFC 8725 for the rest.
+    (docs/decisions/0004): RFC 7515 for the form, RFC 8725 for the rest. `types` says which kinds of token may come
+    here (RFC 8725, section 3.11), so that one kind is never taken for another.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise TokenError("size", "The token is longer than 8 KiB.")
@@ -221,8 +274,9 @@ def verify(token: str, verifier: Verifier) -> Claims:
     header = _object("header", header_bytes)
     if any(isinstance(value, dict | list) for value in header.values()) or FORBIDDEN_PARAMETERS & header.keys():
         raise TokenError("header", "The header of the token has a parameter that no access token may have.")
-    if header.get("typ", "JWT") not in ("JWT", "at+jwt"):
-        raise TokenError("type", "The typ of the token says that it is not an access token.")
+    typ = header.get("typ", "JWT")
+    if typ not in types:
+        raise TokenError("type", f"The typ of the token is {typ!r}, and must be {' or '.join(types)}.")
     kid = header.get("kid")
     if "kid" in header and not (isinstance(kid, str) and kid and kid.isprintable()):
         raise TokenError("kid", "The kid of the token is not a printable string.")
@@ -246,6 +300,16 @@ def verify(token: str, verifier: Verifier) -> Claims:
     claims = _object("payload", payload)
     if _is_deeper_than(MAX_DEPTH, claims):
         raise TokenError("json", "The payload of the token is nested too deeply.")
+    return typ, claims
+
+
+def verify(token: str, verifier: Verifier) -> Claims:
+    """Return the claims of an access token, or raise TokenError. No other function decides.
+
+    RFC 7519 says what the claims mean, and RFC 9068 what they must be in an OAuth provider's token (at+jwt).
+    """
+    typ, claims = opened(token, verifier, ("JWT", OAUTH_TYPE))
+    is_oauth = typ == OAUTH_TYPE
     expires_at, not_before, issued_at = (_time(claims, name) for name in ("exp", "nbf", "iat"))
     now = time.time()
     if expires_at is None:
@@ -253,18 +317,38 @@ def verify(token: str, verifier: Verifier) -> Claims:
     for name, value in (("nbf", not_before), ("iat", issued_at)):
         if value is not None and value > now + LEEWAY_SECONDS:
             raise TokenError(name, f"The {name} claim lies in the future.")
-    if verifier.issuer is not None and claims.get("iss") != verifier.issuer:
-        raise TokenError("issuer", f"The iss claim is {claims.get('iss')!r}, and must be {verifier.issuer!r}.")
+    since = now + LEEWAY_SECONDS if issued_at is None else min(issued_at, now + LEEWAY_SECONDS)
+    if expires_at - since > verifier.max_seconds:
+        raise TokenError("lifetime", f"The token lives longer than {verifier.max_seconds} s.")
+    issuers = verifier.oauth_issuers if is_oauth else verifier.issuers
+    if issuers and claims.get("iss") not in issuers:
+        raise TokenError("issuer", f"The iss claim is {claims.get('iss')!r}, and must be {' or '.join(issuers)}.")
     audience = claims.get("aud")
-    audiences = audience if isinstance(audience, list) else [audience]
-    if verifier.audience is not None and verifier.audience not in audiences:
-        raise TokenError("audience", f"The aud claim is {audience!r}, and must be {verifier.audience!r}.")
+    if not is_meant_for(verifier.audiences, audience) and (is_oauth or verifier.audiences):
+        expected = " or ".join(verifier.audiences) or "known here, by JWT_AUDIENCE"
+        raise TokenError("audience", f"The aud claim is {audience!r}, and must be {expected}.")
     if claims.get("type", "access") != "access":
         raise TokenError("type", "The type claim says that it is not an access token.")
-    user_id, acted_by = _user_id(claims), _acted_by(claims)
-    if expires_at + LEEWAY_SECONDS <= now:
+    user_id, client_id = _user_id(claims), claims.get("client_id")
+    if is_oauth and not _is_id(client_id):
+        raise TokenError("client", "The token has no client_id claim, which an at+jwt must have.")
+    if user_id == client_id:
+        raise TokenError("no_user", "The token is a client's own (client_credentials), and of no user.")
+    taken = Claims(
+        user_id,
+        expires_at,
+        email=_text(claims, "email"),
+        name=_text(claims, "name"),
+        role=_text(claims, "role"),
+        acted_by=_acted_by(claims),
+        issued_at=issued_at,
+        session_id=_session_id(claims),
+        scopes=_scopes(claims, is_oauth=is_oauth),
+        read_only=_is_read_only(claims, verifier.read_only_roles),
+    )
+    if expires_at + LEEWAY_SECONDS <= now:  # last: a token that is good but for its age is told so
         raise TokenExpiredError("expired", f"The token expired {math.ceil(now - expires_at)} s ago.")
-    return Claims(user_id, expires_at, _text(claims, "email"), _text(claims, "name"), _text(claims, "role"), acted_by)
+    return taken
 
 
 async def authenticate(token: str, verifier: Verifier) -> Claims:
@@ -305,14 +389,44 @@ def _bearer(request: Request) -> str:
     return token.strip(" ")
 
 
-async def current_user(request: Request) -> Claims:
-    """Return whose request it is, or raise the 401 (or 429); the caller gets one message, the log gets the reason."""
+def needed(scopes: Sequence[str] | None, method: str) -> list[str]:
+    """Return the scopes that a route needs. One that names none needs every table's: it may show or change any."""
+    if scopes is not None:
+        return list(scopes)
+    right = "read" if method in ("GET", "HEAD") else "write"
+    return [f"{name}:{right}" for name, table in LOGGED.items() if table.statements]
+
+
+def authorize(claims: Claims, scopes: Sequence[str]) -> None:
+    """Raise Problem unless the token and the roles of its user allow a route that needs these scopes."""
+    if claims.scopes is not None and not claims.scopes.issuperset(scopes):
+        needs = " ".join(scopes)
+        raise Problem(
+            "INSUFFICIENT_SCOPE",
+            f"The token's scope does not allow this. It needs: {needs}.",
+            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needs}"'},
+        )
+    if claims.read_only and any(not scope.endswith(":read") for scope in scopes):
+        raise Problem("READ_ONLY", "Your role may read, and change nothing.")
+
+
+async def current_user(request: Request, scopes: Sequence[str] | None = None) -> Claims:
+    """Return whose request it is, or raise the 401 (or 403, 429).
+
+    The caller gets one message, the log gets the reason. `scopes` are what the route needs; None is for every table.
+    """
     limits: Limits = request.app.state.limits
     try:
         claims = await authenticate(_bearer(request), request.app.state.verifier)
     except TokenError as error:
         log.warning("authentication_failed", reason=error.reason, client=request.client and request.client.host)
         AUTHENTICATION_FAILURES.labels(error.reason).inc()
+        if error.reason == "size":
+            raise Problem(
+                "TOKEN_TOO_LARGE",
+                "The token is longer than 8 KiB, most likely for a picture in it. Leave that out with Better Auth's "
+                "definePayload (docs/better-auth.md).",
+            ) from None
         expired = isinstance(error, TokenExpiredError)
         if not expired:  # expiry is routine, so it does not count as a failure
             await limits.count_failure(request)
@@ -325,21 +439,36 @@ async def current_user(request: Request) -> Claims:
     request.state.claims = claims
     AUTHOR.set(Author(request.state.request_id, claims.acted_by, request.state.headers))
     await limits.count_request(request, claims.user_id)
+    if claims.scopes is not None or claims.read_only:
+        authorize(claims, needed(scopes, request.method))
     return claims
 
 
 class UserScheme(SecurityBase):
-    """The dependency behind CurrentUser. UserRoute has checked the token before; on any other route this checks it."""
+    """The dependency behind CurrentUser. UserRoute has checked the token before; on any other route this checks it.
 
-    def __init__(self) -> None:
+    `scopes` are what the route needs of a token that has a scope; None is every table's, by the method.
+    """
+
+    def __init__(self, scopes: Sequence[str] | None = None) -> None:
         self.scheme_name = "UserScheme"
         self.model = HTTPBearer(
-            bearerFormat="JWT", description="A JWT of Better Auth, or of `uv run main.py token --user NAME`."
+            bearerFormat="JWT",
+            description="A JWT of Better Auth, or of `uv run main.py token --user NAME`. One that has a `scope` may do "
+            "no more than it says: each operation names what it needs.",
         )
+        self.scopes = scopes
 
     async def __call__(self, request: Request) -> Claims:
         claims: Claims | None = getattr(request.state, "claims", None)
-        return claims or await current_user(request)
+        return claims or await current_user(request, self.scopes)
 
 
 CurrentUser = Annotated[Claims, Depends(UserScheme())]
+AnyUser = Annotated[Claims, Depends(UserScheme(()))]  # whatever the token's scope is
+
+
+def user_of(name: str) -> tuple[Any, Any]:
+    """Return the types of a user who may read one resource, and of one who may write it."""
+    reads, writes = (Annotated[Claims, Depends(UserScheme([f"{name}:{right}"]))] for right in ("read", "write"))
+    return reads, writes

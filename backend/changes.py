@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import Numeric, select
 
-from backend.auth import CurrentUser
+from backend.auth import Claims, CurrentUser, user_of
 from backend.changelog import LOGGED, LoggedTable
 from backend.crud import described
 from backend.database import Db, Rows, quoted, sql
@@ -217,8 +217,9 @@ def history_router(resource: Resource[Any]) -> APIRouter:
     fields = [field for field in shown if field not in Owned.model_fields]
     routes = APIRouter(prefix=resource.path, tags=[resource.plural], route_class=UserRoute)
     row_id = Annotated[UUID, Path(description=f"The id of {resource.a_noun} of yours.")]
+    reads, _ = user_of(name)
 
-    async def list_history(id: UUID, query: Any, request: Request, user: CurrentUser, db: Db) -> Response:
+    async def list_history(id: UUID, query: Any, request: Request, user: Claims, db: Db) -> Response:
         cursor = MAX_SEQ if query.cursor is None else query.cursor
         # The entry of the cursor says what the first one of the page was changed to; one more, whether there is more.
         rows = await db.run(statement, user.user_id, repeatable=True, id=id, _cursor=cursor, _limit=query.limit + 2)
@@ -248,5 +249,5 @@ def history_router(resource: Resource[Any]) -> APIRouter:
         description=f"What was done to {resource.a_noun}, the newest first; also to one that is deleted.",
         response_model=list[HistoryEntry],
         responses={200: described(resource.noun, "Link"), **responses(resource.code, "VALIDATION_ERROR")},
-    )(typed(list_history, id=row_id, query=Annotated[(HistoryQuery, Query())]))
+    )(typed(list_history, user=reads, id=row_id, query=Annotated[(HistoryQuery, Query())]))
     return routes

@@ -150,9 +150,11 @@ def _token(options: argparse.Namespace) -> None:
     settings = load_settings()
     if settings.better_auth_secret is None:
         raise StartError(f"BETTER_AUTH_SECRET: is missing in the environment and in {ENV_FILE}: a token needs it")
+    if options.ttl > settings.max_token_seconds:
+        raise StartError(f"--ttl: the API takes no token that lives longer than {settings.max_token_seconds} s")
     now = int(time.time())
     claims = {"sub": options.user, "iat": now, "exp": now + options.ttl}
-    claims |= {name: value for name, value in (("iss", settings.issuer), ("aud", settings.audience)) if value}
+    claims |= {name: value[0] for name, value in (("iss", settings.issuers), ("aud", settings.audiences)) if value}
     claims |= dict(options.claim)
     print(jws.sign(claims, settings.better_auth_secret.get_secret_value(), algorithm="HS256"))
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from uuid_utils.compat import uuid7
 
 from backend import preconditions
-from backend.auth import CurrentUser
+from backend.auth import Claims, user_of
 from backend.database import Db
 from backend.problems import BODY_PROBLEMS, Problem, responses
 from backend.resources import Resource
@@ -62,6 +62,7 @@ def router(resource: Resource[Any]) -> APIRouter:
     a_noun = resource.a_noun
     model: Any = resource.model
     one, many = noun.replace(" ", "_"), plural.replace(" ", "_")
+    reads, writes = user_of(statements.name)
     below = resource.path.removeprefix("/api")
     routes = APIRouter(prefix=resource.path, tags=[plural], route_class=UserRoute)
     row_id = Annotated[UUID, Path(description=f"The id of {a_noun} of yours.")]
@@ -76,7 +77,7 @@ def router(resource: Resource[Any]) -> APIRouter:
             )
         return found
 
-    async def list_rows(query: Any, request: Request, user: CurrentUser, db: Db) -> Response:
+    async def list_rows(query: Any, request: Request, user: Claims, db: Db) -> Response:
         filters, place = listing.named(query), listing.place_of(query)
         statement = listing.page(frozenset(filters), query.sort, bool(place))
         found = await db.run(statement, user.user_id, repeatable=True, _limit=query.limit + 1, **filters, **place)
@@ -89,7 +90,7 @@ def router(resource: Resource[Any]) -> APIRouter:
             headers["Link"] = f'<{request.state.prefix}{below}?{target}>; rel="next"'
         return Response(f"[{','.join(rows)}]", headers=headers, media_type="application/json")
 
-    async def create(body: Any, request: Request, user: CurrentUser, db: Db) -> Response:
+    async def create(body: Any, request: Request, user: Claims, db: Db) -> Response:
         key = preconditions.idempotency_key(request)
         new_id = uuid5(IDEMPOTENCY_NAMESPACE, f"{user.user_id}\0{key}") if key else uuid7()
         rows = await db.run(statements.create, user.user_id, id=new_id, **resource.values(body))
@@ -105,7 +106,7 @@ def router(resource: Resource[Any]) -> APIRouter:
         headers = {"Location": f"{request.state.prefix}{below}/{new_id}"}
         return _answer(row_json, version, 201, headers | ({} if inserted else {"Idempotency-Replayed": "true"}))
 
-    async def read(id: UUID, request: Request, user: CurrentUser, db: Db) -> Response:
+    async def read(id: UUID, request: Request, user: Claims, db: Db) -> Response:
         known = preconditions.known(request)
         rows = await db.run(statements.read, user.user_id, repeatable=True, id=id)
         if not rows:
@@ -115,14 +116,14 @@ def router(resource: Resource[Any]) -> APIRouter:
             return Response(status_code=304, headers={"ETag": f'"{version}"'})
         return _answer(row_json, version)
 
-    async def change(id: UUID, body: Any, request: Request, user: CurrentUser, db: Db) -> Response:
+    async def change(id: UUID, body: Any, request: Request, user: Claims, db: Db) -> Response:
         versions = preconditions.matching(request)
         return _answer(*await resource.change(db, user.user_id, id, resource.values(body), versions))
 
-    async def replace(id: UUID, body: Any, request: Request, user: CurrentUser, db: Db) -> Response:
+    async def replace(id: UUID, body: Any, request: Request, user: Claims, db: Db) -> Response:
         return await change(id, body, request, user, db)
 
-    async def delete(id: UUID, request: Request, user: CurrentUser, db: Db) -> None:
+    async def delete(id: UUID, request: Request, user: Claims, db: Db) -> None:
         versions = preconditions.matching(request)
         rows = await resource.delete(db, statements.delete, user.user_id, id=id, _versions=versions)
         if not rows or (versions is None and not rows[0][0]):
@@ -130,12 +131,12 @@ def router(resource: Resource[Any]) -> APIRouter:
         if not rows[0][0]:
             raise preconditions.failed(noun)
 
-    async def update_many(query: Any, body: Any, user: CurrentUser, db: Db) -> Updated:
+    async def update_many(query: Any, body: Any, user: Claims, db: Db) -> Updated:
         by = named(query)
         changes = resource.values(body)
         return Updated(updated=await resource.change_all(db, user.user_id, listing.where(frozenset(by)), by, changes))
 
-    async def delete_many(query: Any, user: CurrentUser, db: Db) -> Deleted:
+    async def delete_many(query: Any, user: Claims, db: Db) -> Deleted:
         by = named(query)
         statement = statements.delete_all(listing.where(frozenset(by)))
         [(count,)] = await resource.delete(db, statement, user.user_id, **by)
@@ -157,7 +158,7 @@ def router(resource: Resource[Any]) -> APIRouter:
         "come and go.",
         response_model=list[model],
         responses={200: described(noun, "Link"), **responses("VALIDATION_ERROR", "INVALID_CURSOR")},
-    )(typed(list_rows, query=Annotated[(listing.query, Query())]))
+    )(typed(list_rows, user=reads, query=Annotated[(listing.query, Query())]))
     routes.post(
         "",
         name=f"create_{one}",
@@ -170,7 +171,7 @@ def router(resource: Resource[Any]) -> APIRouter:
             201: described(noun, "Location", "ETag", "Idempotency-Replayed"),
             **responses(*BODY_PROBLEMS, "INVALID_HEADER", "IDEMPOTENCY_KEY_REUSED", *limited),
         },
-    )(typed(create, body=resource.create_body))
+    )(typed(create, user=writes, body=resource.create_body))
     routes.get(
         "/{id}",
         name=f"read_{one}",
@@ -182,20 +183,20 @@ def router(resource: Resource[Any]) -> APIRouter:
             304: {"description": "You have this version already (`If-None-Match`)."},
             **responses(not_found, "VALIDATION_ERROR", "INVALID_HEADER"),
         },
-    )(typed(read, id=row_id))
+    )(typed(read, user=reads, id=row_id))
     routes.put(
         "/{id}",
         name=f"replace_{one}",
         description=f"Replace {a_noun}: what the body leaves out gets its default.",
         **changed,
-    )(typed(replace, id=row_id, body=resource.create_body))
+    )(typed(replace, user=writes, id=row_id, body=resource.create_body))
     routes.patch(
         "/{id}",
         name=f"update_{one}",
         description="Change what the body names; what it leaves out stays, and `null` clears what may be null."
         + resource.on_update,
         **changed,
-    )(typed(change, id=row_id, body=resource.update_body))
+    )(typed(change, user=writes, id=row_id, body=resource.update_body))
     routes.delete(
         "/{id}",
         name=f"delete_{one}",
@@ -203,17 +204,17 @@ def router(resource: Resource[Any]) -> APIRouter:
         status_code=204,
         openapi_extra=preconditions.if_match(noun),
         responses=responses(not_found, "VALIDATION_ERROR", "PRECONDITION_FAILED", "INVALID_HEADER", *kept),
-    )(typed(delete, id=row_id))
+    )(typed(delete, user=writes, id=row_id))
     routes.patch(
         "",
         name=f"update_{many}",
         description=f"Change all {plural} that the filters name, as `PATCH` of one does{resource.on_update_all}.",
         responses=responses(*BODY_PROBLEMS),
-    )(typed(update_many, query=Annotated[(listing.filters, Query())], body=resource.update_body))
+    )(typed(update_many, user=writes, query=Annotated[(listing.filters, Query())], body=resource.update_body))
     routes.delete(
         "",
         name=f"delete_{many}",
         description=f"Delete all {plural} that the filters name, for good.",
         responses=responses("VALIDATION_ERROR", *kept),
-    )(typed(delete_many, query=Annotated[(listing.filters, Query())]))
+    )(typed(delete_many, user=writes, query=Annotated[(listing.filters, Query())]))
     return routes

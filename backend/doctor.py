@@ -190,7 +190,7 @@ def _what_is_amiss(header: dict[str, Any], claims: dict[str, Any], error: TokenE
         return f"its alg is {algorithm!r}: taken are HS256 with the secret, and for each key of the JWKS its own."
     if error.reason == "signature" and algorithm == "HS256":
         return "its signature is not one of BETTER_AUTH_SECRET: another secret, or an altered token."
-    for name, expected in (("iss", verifier.issuer), ("aud", verifier.audience)):
+    for name, expected in (("iss", " or ".join(verifier.issuers)), ("aud", " or ".join(verifier.audiences))):
         if error.reason == {"iss": "issuer", "aud": "audience"}[name]:
             return _what_is_unlike(name, claims.get(name), str(expected))
     return str(error)

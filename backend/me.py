@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from backend.auth import CurrentUser
+from backend.auth import AnyUser
 from backend.problems import responses
 from backend.routing import UserRoute
 
@@ -24,7 +24,7 @@ class Me(BaseModel):
 
 
 @router.get("", responses=responses())
-async def read_me(user: CurrentUser) -> Me:
+async def read_me(user: AnyUser) -> Me:
     """Who you are, and when your token expires."""
     ends = min(max(user.expires_at, 0), LAST_MOMENT.timestamp())
     return Me(

@@ -6,9 +6,11 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from backend.auth import needed
 from backend.export_import import document
 from backend.problems import ProblemDetails
 from backend.resources import RESOURCES
+from backend.routing import UserRoute
 
 
 def _schemas(model: type[BaseModel], suffix: str) -> dict[str, Any]:
@@ -42,8 +44,16 @@ HEADERS = {
     ),
     "RateLimit": (None, "How many remain, and for how many seconds.", '"user";r=599;t=42'),
     "Retry-After": (("429", "503"), "In how many seconds to try again.", "2"),
-    "WWW-Authenticate": (("401",), "Which kind of token is wanted (RFC 6750).", 'Bearer error="invalid_token"'),
+    "WWW-Authenticate": (("401", "403"), "Which kind of token is wanted (RFC 6750).", 'Bearer error="invalid_token"'),
 }
+
+
+def _describe_scopes(app: FastAPI, schema: dict[str, Any]) -> None:
+    for route in app.routes:
+        if isinstance(route, UserRoute) and route.include_in_schema:
+            for method in route.methods or ():
+                operation = schema["paths"][route.path_format][method.lower()]
+                operation["security"] = [{"UserScheme": needed(route.scopes, method)}]
 
 
 def _describe_headers(schema: dict[str, Any]) -> None:
@@ -75,6 +85,7 @@ def install(app: FastAPI) -> None:
             _say_defaults_in_words(schemas[name])
         _say_defaults_in_words(schemas["Document-Input"])
         _describe_headers(schema)
+        _describe_scopes(app, schema)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

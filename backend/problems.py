@@ -16,9 +16,12 @@ MEDIA_TYPE = "application/problem+json"
 # Every code, its status and its title; the order is the one in which a request meets them.
 CODES = {
     "MISSING_TOKEN": (401, "Missing token"),
+    "TOKEN_TOO_LARGE": (431, "Token too large"),
     "TOKEN_EXPIRED": (401, "Token expired"),
     "INVALID_TOKEN": (401, "Invalid token"),
     "RATE_LIMIT_EXCEEDED": (429, "Rate limit exceeded"),
+    "INSUFFICIENT_SCOPE": (403, "Insufficient scope"),
+    "READ_ONLY": (403, "Read only"),
     "TOO_MANY_STREAMS": (429, "Too many streams"),
     "NOT_FOUND": (404, "Not found"),
     "METHOD_NOT_ALLOWED": (405, "Method not allowed"),
@@ -46,9 +49,12 @@ CODES = {
 BODY_PROBLEMS = ("VALIDATION_ERROR", "INVALID_JSON", "BODY_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE")
 COMMON_CODES = (
     "MISSING_TOKEN",
+    "TOKEN_TOO_LARGE",
     "TOKEN_EXPIRED",
     "INVALID_TOKEN",
     "RATE_LIMIT_EXCEEDED",
+    "INSUFFICIENT_SCOPE",
+    "READ_ONLY",
     "INTERNAL_ERROR",
     "DATABASE_UNAVAILABLE",
     "AUTH_KEYS_UNAVAILABLE",

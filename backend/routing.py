@@ -75,6 +75,7 @@ class UserRoute(APIRoute):
                 "or put it on an APIRouter without route_class=UserRoute to answer everybody."
             )
         self._user_name = names[UserScheme]
+        self.scopes = next(d.call.scopes for d in declared.dependencies if isinstance(d.call, UserScheme))
         self._database_name = names.get(get_database)
         self._in_path = declared.path_params
         self._query = next(iter(declared.query_params), None)
@@ -131,7 +132,7 @@ class UserRoute(APIRoute):
         body = self.body_field and self.body_field.field_info
 
         async def answer(request: Request) -> Response:
-            await current_user(request)
+            await current_user(request, self.scopes)
             _require_utf8(request.scope)
             if body and not isinstance(body, params.Form) and (body.is_required() or await request.body()):
                 await _body(request)
@@ -144,7 +145,7 @@ class UserRoute(APIRoute):
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        user = await current_user(request)
+        user = await current_user(request, self.scopes)
         _require_utf8(request.scope)
         values, errors = await self._values(request)
         if errors:

@@ -63,6 +63,11 @@ def origin(value: str) -> str:
     return f"{url.scheme}://{host}{port}"
 
 
+def _mounted(url: str) -> str:
+    """Return where Better Auth's routes are, by its base URL: at its path, or else at /api/auth."""
+    return url if urlsplit(url).path else f"{url}/api/auth"
+
+
 def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -119,8 +124,12 @@ class Settings(BaseSettings):
     better_auth_secret: SecretStr | None = None
     better_auth_url: str | None = None
     jwks_url: Annotated[str | None, Field(validate_default=True)] = None
-    jwt_issuer: Annotated[str | None, Field(validate_default=True)] = None
-    jwt_audience: Annotated[str | None, Field(validate_default=True)] = None
+    jwt_issuer: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
+    jwt_audience: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split_commas), Field(validate_default=True)
+    ] = ()
+    max_token_seconds: Annotated[int, Field(ge=60)] = 86400
+    read_only_roles: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
     cors_origins: Annotated[
         tuple[str, ...] | None, NoDecode, BeforeValidator(_split_commas), Field(validate_default=True)
     ] = None
@@ -188,7 +197,7 @@ class Settings(BaseSettings):
     @field_validator("better_auth_url", mode="after")
     @classmethod
     def _better_auth_url(cls, value: str | None) -> str | None:
-        return None if value is None else origin(value.strip())
+        return None if value is None else origin(value.strip()) + _http_url(value.strip()).path.rstrip("/")
 
     @field_validator("jwks_url", mode="after")
     @classmethod
@@ -200,12 +209,17 @@ class Settings(BaseSettings):
         if known == [None, None]:
             raise ValueError("BETTER_AUTH_SECRET, BETTER_AUTH_URL or JWKS_URL: one must say whose tokens count")
         url = info.data.get("better_auth_url")
-        return f"{url}/api/auth/jwks" if url else None
+        return f"{_mounted(url)}/jwks" if url else None
 
-    @field_validator("jwt_issuer", "jwt_audience", mode="after")
+    @field_validator("jwt_audience", mode="after")
     @classmethod
-    def _issuer_and_audience(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return value or info.data.get("better_auth_url")
+    def _jwt_audience(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = value or info.data.get("jwt_issuer", "") or info.data.get("better_auth_url", "")
+        if info.data.get("jwks_url") and not known and info.data.get("environment", "development") != "development":
+            raise ValueError(
+                "JWT_ISSUER or JWT_AUDIENCE must be set beside JWKS_URL: else what its keys sign for others counts too"
+            )
+        return value
 
     @field_validator("cors_origins", mode="after")
     @classmethod
@@ -247,22 +261,31 @@ class Settings(BaseSettings):
     def _log_format(cls, value: str | None, info: ValidationInfo) -> str:
         return value or ("console" if info.data.get("environment") == "development" else "json")
 
-    # Better Auth writes the same origin into both claims, so either setting also serves as the other.
+    # Better Auth writes its origin into both claims, so either setting also serves as the other.
     @property
-    def issuer(self) -> str | None:
-        """The required iss claim; None if it is not checked."""
-        return self.jwt_issuer or self.jwt_audience
+    def issuers(self) -> tuple[str, ...]:
+        """What iss may be; empty if it is not checked."""
+        return self.jwt_issuer or self._origin or self.jwt_audience
 
     @property
-    def audience(self) -> str | None:
-        """The audience that the aud claim must name; None if it is not checked."""
-        return self.jwt_audience or self.jwt_issuer
+    def oauth_issuers(self) -> tuple[str, ...]:
+        """What iss may be of Better Auth's OAuth provider, which is where it is mounted; empty if it is not checked."""
+        return self.jwt_issuer or ((_mounted(self.better_auth_url),) if self.better_auth_url else self.jwt_audience)
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """What aud must name one of; empty if it is not checked."""
+        return self.jwt_audience or self._origin or self.jwt_issuer
+
+    @property
+    def _origin(self) -> tuple[str, ...]:
+        return (origin(self.better_auth_url),) if self.better_auth_url else ()
 
 
 def _problem(error: Mapping[str, Any]) -> str:
     """Return one line for one pydantic error, without the input, which may be a secret."""
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    if ": " in message and message.startswith("BETTER_AUTH_SECRET"):
+    if message.startswith(("BETTER_AUTH_SECRET", "JWT_ISSUER")):  # it is about several, and names them itself
         return message
     return f"{str(error['loc'][0]).upper()}: {message.replace('should be', 'must be')}"
 

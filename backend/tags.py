@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Depends, Path, Response
 from pydantic import ConfigDict, StringConstraints
 from pydantic import Field as PydanticField
 from sqlalchemy import (
@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import Field, SQLModel
 
-from backend.auth import CurrentUser
+from backend.auth import Claims, UserScheme
 from backend.changelog import CREATED, DELETED, LOGGED, UPDATED, LoggedTable, entry, logged, whole
 from backend.database import Db, Logged, sql
 from backend.export_import import EXPORTED, Exported
@@ -35,6 +35,9 @@ from backend.routing import UserRoute
 from backend.statements import as_json, count
 from backend.tasks import TagName, tasks
 
+# Tags are in tasks, and so need no scope of their own.
+Reader = Annotated[Claims, Depends(UserScheme(["tasks:read"]))]
+Writer = Annotated[Claims, Depends(UserScheme(["tasks:write"]))]
 router = APIRouter(prefix="/api/tags", tags=["tags"], route_class=UserRoute)
 
 CODES.setdefault("TAG_NOT_FOUND", (404, "Tag not found"))
@@ -198,7 +201,7 @@ def _not_found() -> Problem:
 
 
 @router.get("", response_model=list[ListedTag], responses=responses())
-async def list_tags(user: CurrentUser, db: Db) -> Response:
+async def list_tags(user: Reader, db: Db) -> Response:
     """Your tags by name: every one in use or with a colour."""
     rows = await db.run(LIST, user.user_id, repeatable=True)
     return Response(f"[{','.join(row[0] for row in rows)}]", media_type="application/json")
@@ -209,14 +212,14 @@ async def list_tags(user: CurrentUser, db: Db) -> Response:
     response_model=NamedTag,
     responses={201: {"model": NamedTag, "description": "The tag is new."}, **responses(*BODY_PROBLEMS)},
 )
-async def color_tag(name: NamePath, body: TagColor, user: CurrentUser, db: Db) -> Response:
+async def color_tag(name: NamePath, body: TagColor, user: Writer, db: Db) -> Response:
     """Set a tag's colour; a tag that is in no task yet is made."""
     [(tag_json, existed)] = await db.run(COLOR, user.user_id, name=name, color=body.color)
     return Response(tag_json, 200 if existed else 201, media_type="application/json")
 
 
 @router.patch("/{name:path}", responses=responses("TAG_NOT_FOUND", *BODY_PROBLEMS))
-async def rename_tag(name: NamePath, body: TagRename, user: CurrentUser, db: Db) -> NamedTag:
+async def rename_tag(name: NamePath, body: TagRename, user: Writer, db: Db) -> NamedTag:
     """Rename a tag on every task. Onto one that exists, the two become one, and its colour wins."""
     if body.name == name:
         [(color, found)] = await db.run(READ, user.user_id, repeatable=True, name=name)
@@ -228,7 +231,7 @@ async def rename_tag(name: NamePath, body: TagRename, user: CurrentUser, db: Db)
 
 
 @router.delete("/{name:path}", status_code=204, responses=responses("TAG_NOT_FOUND", "VALIDATION_ERROR"))
-async def delete_tag(name: NamePath, user: CurrentUser, db: Db) -> None:
+async def delete_tag(name: NamePath, user: Writer, db: Db) -> None:
     """Take a tag off every task, and forget its colour."""
     [(found,)] = await db.run(DELETE, user.user_id, name=name)
     if not found:

@@ -257,7 +257,7 @@ def fresh_copy(root: Path, parent: Path) -> Iterator[Copy]:
             shutil.copy(root / name, folder / name)
     made = Copy(folder)
     yield made
-    assert made.postgres_processes() == []
+    assert made.ends_postgres()
 
 
 @pytest.fixture

@@ -66,6 +66,12 @@ class Copy:
             and process.status() != psutil.STATUS_ZOMBIE
         ]
 
+    def ends_postgres(self) -> bool:
+        """Return whether its PostgreSQL ends: pg_ctl waits until it has stopped, a moment before its last process."""
+        last = time.monotonic() + PATIENCE_SECONDS
+        wait_until(lambda: not self.postgres_processes() or time.monotonic() > last)
+        return not self.postgres_processes()
+
     @contextmanager
     def serving(self, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         """Run a server, wait until it is ready, and end it with SIGTERM if it has not ended by itself."""

@@ -39,6 +39,7 @@ from tests.tokens import (
     ALPHABET,
     ANYTHING,
     CLAIMS,
+    FOREVER,
     HEADER,
     ISSUER,
     KEYS,
@@ -83,6 +84,20 @@ def of_length(size: int) -> str:
     return next(token for token in sized if len(token) == size)
 
 
+OAUTH = {
+    "iss": f"{ISSUER}/api/auth",
+    "aud": [ISSUER, f"{ISSUER}/api/auth/oauth2/userinfo"],
+    "client_id": "client-1",
+    "azp": "client-1",
+    "scope": "openid tasks:read",
+}
+
+
+def of_oauth(**changes: Any) -> str:
+    """Return a token of Better Auth's OAuth provider that is good but for these claims."""
+    return by(KEYS["EdDSA"], None, {"typ": "at+jwt"}, **(OAUTH | changes))
+
+
 # --- Tokens that must be refused: name, reason, token. Each is good but for the one thing that its name says.
 
 Table = list[tuple[str, str, str]]
@@ -94,6 +109,9 @@ STRUCTURE: Table = [
     ("a second token behind", "structure", f"{raw()}.{raw()}"),
     ("a dot in front", "structure", f".{raw()}"),
     ("a dot behind", "structure", f"{raw()}."),
+]
+
+TOO_LONG: Table = [
     ("over 8 KiB", "size", of_length(8193)),
     ("far over 8 KiB", "size", "a" * 100_000),
 ]
@@ -328,6 +346,9 @@ TIMES: Table = [
     ],
     *[(f"{name} in the future", name, claiming(**{name: YEAR_2096 - 1})) for name in ("nbf", "iat")],
     *[(f"{name} in milliseconds", name, claiming(**{name: YEAR_2023 * 1000})) for name in ("nbf", "iat")],
+    ("exp in milliseconds", "lifetime", claiming(exp=YEAR_2096 * 1000)),
+    ("the last finite exp", "lifetime", writing("exp", b"1e299")),
+    ("an iat before all time", "lifetime", claiming(iat=-1e299)),
 ]
 
 EXPIRED: Table = [
@@ -421,19 +442,61 @@ NO_ACCESS_TOKENS: Table = [
         by(KEYS["EdDSA"], None, {"typ": "better-auth.session-cache+jwt"}, aud="better-auth:session-cache", sid="T9GG"),
     ),
     ("an ID token for another client", "audience", by(KEYS["EdDSA"], None, {"typ": "JWT"}, aud="client-1")),
-    ("a token of the OAuth provider", "issuer", by(KEYS["EdDSA"], None, {"typ": "at+jwt"}, iss=f"{ISSUER}/api/auth")),
+    ("an ID token of the OAuth provider", "issuer", by(KEYS["EdDSA"], iss=OAUTH["iss"], aud="client-1")),
+    ("an ID token for a client of this API's name", "issuer", by(KEYS["EdDSA"], iss=OAUTH["iss"], aud=ISSUER)),
+    ("a security event", "type", by(KEYS["EdDSA"], None, {"typ": "secevent+jwt"})),
+]
+
+OAUTH_TOKENS: Table = [
+    ("at+jwt of /token's issuer", "issuer", of_oauth(iss=ISSUER)),
+    *[
+        (f"at+jwt of iss {value!r}", "issuer", of_oauth(iss=value))
+        for value in (f"{OAUTH['iss']}/", f"{ISSUER}/api", None)
+    ],
+    ("at+jwt for the user info alone", "audience", of_oauth(aud=[f"{ISSUER}/api/auth/oauth2/userinfo"])),
+    ("at+jwt for a resource whose name begins alike", "audience", of_oauth(aud=[f"{ISSUER}/api", f"{ISSUER}.evil"])),
+    ("at+jwt without aud", "audience", of_oauth(aud=ABSENT)),
+    ("at+jwt without a client", "client", of_oauth(client_id=ABSENT)),
+    *[
+        (f"at+jwt of client {value!r}", "client", of_oauth(client_id=value))
+        for value in (*("", " client-1", "a\n"), *(None, 1, ["client-1"]))
+    ],
+    ("at+jwt without a user", "subject_missing", of_oauth(sub=ABSENT)),
+    ("at+jwt of a client itself", "no_user", of_oauth(sub="client-1")),
+    ("a token of a client itself", "no_user", claiming(sub="client-1", client_id="client-1")),
+    *[(f"sid {value!r}", "session", claiming(sid=value)) for value in ("", "a" * 256, " a", "a\0")],
+    *[(f"sid {value!r}", "session", claiming(sid=value)) for value in (1, ["a"], {"a": 1})],
+    *[
+        (f"scope {value!r:.40}", "scope", of_oauth(scope=value))
+        for value in (
+            *(" ", " tasks:read", "tasks:read ", "tasks:read  tasks:write", "tasks:read\ttasks:write", "tasks:read\n"),
+            *(
+                "tasks:read\u00a0tasks:write",
+                "tasks:read,\u200btasks:write",
+                'tasks:"read"',
+                "tasks\\:read",
+                "tâches:read",
+            ),
+            *(None, 1, True, ["tasks:read"], ["tasks:read", "tasks:write"], [], {"tasks": "read"}),
+        )
+    ],
 ]
 
 REFUSED: Table = [
     *(STRUCTURE + list(encodings()) + HEADERS + ALGORITHMS + SIGNATURES + PAYLOADS + TIMES + EXPIRED_AND_WRONG),
-    *(NAMES + USERS + NO_ACCESS_TOKENS),
+    *(NAMES + USERS + NO_ACCESS_TOKENS + OAUTH_TOKENS),
 ]
 
 # Tokens that must be accepted: name, user, token.
 ACCEPTED: Table = [
     ("HS256", "ann", raw()),
     *[(name, "ann", by(key)) for name, key in KEYS.items()],
-    *[(f"typ {typ}", "ann", heading(typ=typ)) for typ in ("JWT", "at+jwt")],
+    ("typ JWT", "ann", heading(typ="JWT")),
+    ("a token of the OAuth provider", "ann", of_oauth()),
+    ("a token of the OAuth provider for this API alone", "ann", of_oauth(aud=ISSUER)),
+    ("a token of the OAuth provider for more", "ann", of_oauth(aud=["https://a.example", "https://b.example", ISSUER])),
+    ("a token that says its client", "ann", claiming(client_id="client-1")),
+    ("no session and no act", "ann", claiming(sid=None, act=None)),
     ("HS256 with a kid", "ann", heading(kid="any name, été")),
     ("HS256 with the kid of a public key", "ann", heading(kid=KEYS["EdDSA"].kid)),
     ("a header parameter that means nothing", "ann", heading(x5t="AA", cty=None)),
@@ -445,7 +508,6 @@ ACCEPTED: Table = [
     ("neither iat nor nbf", "ann", claiming(iat=ABSENT)),
     ("nbf in the past", "ann", claiming(nbf=YEAR_2023)),
     ("times with fractions", "ann", claiming(exp=YEAR_2096 + 0.5, iat=YEAR_2023 + 0.5, nbf=1e9)),
-    ("the last finite exp", "ann", writing("exp", b"1e299")),
     ("sub and user_id alike", "ann", claiming(user_id="ann")),
     ("user_id alone", "bob", claiming(sub=ABSENT, user_id="bob")),
     (
@@ -488,7 +550,7 @@ def endpoint() -> Iterator[Endpoint]:
 @pytest.fixture(scope="module")
 def verifier(endpoint: Endpoint) -> Verifier:
     """One that knows the secret, every key, and the one issuer and audience."""
-    verifier = Verifier.of(settings(better_auth_url=ISSUER, jwks_url=endpoint.url))
+    verifier = Verifier.of(settings(better_auth_url=ISSUER, jwks_url=endpoint.url, max_token_seconds=FOREVER))
     assert verifier.key_set
     asyncio.run(verifier.key_set.refresh())
     assert len(verifier.key_set.keys) == len(KEYS), verifier.key_set.error
@@ -500,7 +562,7 @@ def test_a_good_token_names_its_user(verifier: Verifier, token: str, expected: s
     assert verify(token, verifier).user_id == expected
 
 
-@parameters(REFUSED)
+@parameters(REFUSED + TOO_LONG)
 def test_a_bad_token_is_refused_with_its_reason(verifier: Verifier, token: str, expected: str) -> None:
     with pytest.raises(TokenError) as caught:
         verify(token, verifier)
@@ -550,6 +612,107 @@ def test_the_claims_about_the_user_come_along_and_no_others(verifier: Verifier) 
     assert (odd.email, odd.name, odd.role) == (None, None, None)
 
 
+SCOPES = [
+    ("tasks:read", {"tasks:read"}),
+    ("openid tasks:read tasks:read tasks:write", {"openid", "tasks:read", "tasks:write"}),
+    (" ".join(["tasks:read"] * 400), {"tasks:read"}),
+    ("TASKS:READ tasks:reader tasks:read,tasks:write *", {"TASKS:READ", "tasks:reader", "tasks:read,tasks:write", "*"}),
+    ("", set()),
+]
+
+
+@pytest.mark.parametrize(("scope", "expected"), SCOPES)
+def test_a_scope_is_what_the_token_says_word_by_word(verifier: Verifier, scope: str, expected: set[str]) -> None:
+    for token in (claiming(scope=scope), of_oauth(scope=scope)):
+        assert verify(token, verifier).scopes == frozenset(expected)
+
+
+def test_without_a_scope_better_auths_own_token_may_do_all_and_an_oauth_token_nothing(verifier: Verifier) -> None:
+    assert verify(claiming(), verifier).scopes is None
+    assert verify(of_oauth(scope=ABSENT), verifier).scopes == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("roles", "role", "expected"),
+    [
+        ("", "viewer", False),
+        ("viewer", ABSENT, False),
+        ("viewer", None, False),
+        ("viewer", "viewer", True),
+        ("viewer", "admin", False),
+        ("viewer", "viewers", False),
+        ("viewer, guest", "admin, guest", True),
+        ("viewer", ["admin", "viewer"], True),
+        ("viewer", ["admin"], False),
+        ("viewer", {"name": "viewer"}, True),
+        ("viewer", [1], True),
+    ],
+)
+def test_a_role_that_is_named_may_only_read(verifier: Verifier, roles: str, role: object, expected: bool) -> None:
+    names = settings(read_only_roles=roles).read_only_roles
+    reader = replace(verifier, read_only_roles=frozenset(names))
+    assert verify(claiming(role=role), reader).read_only is expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "iat", "exp", "taken"),
+    [
+        (3600, 0, 3600, True),
+        (3600, 0, 3601, False),
+        (3600, -3000, 600, True),
+        (3600, -3000, 601, False),
+        (3600, 30, 3630, True),
+        (3600, None, 3630, True),
+        (3600, None, 3631, False),
+        (60, 0, 61, False),
+        (86400, 0, YEAR_2033 * 1000, False),
+    ],
+)
+def test_no_token_may_live_longer_than_is_set(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch, seconds: int, iat: int | None, exp: int, taken: bool
+) -> None:
+    monkeypatch.setattr("backend.auth.time.time", lambda: YEAR_2033)
+    token = claiming(iat=ABSENT if iat is None else YEAR_2033 + iat, exp=YEAR_2033 + exp)
+    bounded = replace(verifier, max_seconds=seconds)
+    if taken:
+        assert verify(token, bounded).user_id == "ann"
+    else:
+        with pytest.raises(TokenError, match=f"longer than {seconds} s") as caught:
+            verify(token, bounded)
+        assert caught.value.reason == "lifetime"
+
+
+def test_several_issuers_and_audiences_count_and_none_whose_name_only_begins_alike(verifier: Verifier) -> None:
+    own = settings(
+        jwt_issuer=f"{ISSUER}, {ISSUER}/api/auth", jwt_audience=f"{ISSUER}/v1,client-0", max_token_seconds=FOREVER
+    )
+    several = replace(Verifier.of(own), key_set=verifier.key_set)
+    for issuer in own.issuers:
+        for audience in own.audiences:
+            assert verify(claiming(iss=issuer, aud=audience), several).user_id == "ann"
+            assert verify(of_oauth(iss=issuer, aud=["https://other.example", audience]), several).user_id == "ann"
+    for issuer in (f"{ISSUER}/api", f"{ISSUER}/", ISSUER[:-1], f"{ISSUER}/api/auth/x", f"{ISSUER}, {ISSUER}/api/auth"):
+        refuses(claiming(iss=issuer, aud="client-0"), several)
+    others: list[Any] = [
+        ISSUER,
+        f"{ISSUER}/v",
+        f"{ISSUER}/v1/",
+        "client",
+        "client-00",
+        f"{ISSUER}/v1,client-0",
+        ["client"],
+    ]
+    for audience in others:
+        refuses(claiming(aud=audience), several)
+
+
+def test_without_an_audience_no_token_of_an_oauth_provider_counts(verifier: Verifier) -> None:
+    free = replace(verifier, issuers=(), oauth_issuers=(), audiences=())
+    assert verify(claiming(aud="https://other.example"), free).user_id == "ann"
+    with pytest.raises(TokenError, match="JWT_AUDIENCE"):
+        verify(of_oauth(), free)
+
+
 @pytest.mark.parametrize(("token", "has"), [(raw(), "secret"), *((by(key), "key_set") for key in KEYS.values())])
 def test_a_source_of_keys_that_is_not_set_takes_no_tokens(verifier: Verifier, token: str, has: str) -> None:
     only = {"secret": replace(verifier, key_set=None), "key_set": replace(verifier, secret=None)}
@@ -561,7 +724,7 @@ def test_a_source_of_keys_that_is_not_set_takes_no_tokens(verifier: Verifier, to
 
 @pytest.mark.parametrize("name", ["jwt_issuer", "jwt_audience", "better_auth_url"])
 def test_issuer_and_audience_are_both_checked_as_soon_as_one_is_known(name: str) -> None:
-    verifier = Verifier.of(settings(**{name: ISSUER}))
+    verifier = Verifier.of(settings(**{name: ISSUER}, max_token_seconds=FOREVER))
     assert verify(raw(), verifier).user_id == "ann"
     for claim in ("iss", "aud"):
         with pytest.raises(TokenError):
@@ -569,7 +732,7 @@ def test_issuer_and_audience_are_both_checked_as_soon_as_one_is_known(name: str)
 
 
 def test_issuer_and_audience_are_free_where_nothing_names_them() -> None:
-    verifier = Verifier.of(settings())
+    verifier = Verifier.of(settings(max_token_seconds=FOREVER))
     assert verify(claiming(iss="https://other.example", aud=ABSENT), verifier).user_id == "ann"
 
 
@@ -710,7 +873,9 @@ def test_no_token_outlives_its_keys_or_a_bound(verifier: Verifier, monkeypatch: 
 @pytest.fixture(scope="module")
 def strict(database_url: str, endpoint: Endpoint) -> Iterator[httpx.Client]:
     """A client of an API that verifies like `verifier`."""
-    configuration = settings(database_url=database_url, better_auth_url=ISSUER, jwks_url=endpoint.url)
+    configuration = settings(
+        database_url=database_url, better_auth_url=ISSUER, jwks_url=endpoint.url, max_token_seconds=FOREVER
+    )
     with serving(configuration) as url, httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client:
         yield client
 
@@ -823,10 +988,18 @@ def test_a_token_anywhere_but_in_its_header_is_no_token(client: httpx.Client, pl
     assert_problem(client.request("GET", "/api/me", **sent), 401, "MISSING_TOKEN")
 
 
-@pytest.mark.parametrize("size", [8193, 20_000])
-def test_a_token_over_8_kib_is_refused_and_one_of_8_kib_is_not(strict: httpx.Client, size: int) -> None:
+@pytest.mark.parametrize("size", [8193, 20_000, 200_000])
+def test_a_token_over_8_kib_is_refused_with_the_cure_and_one_of_8_kib_is_not(strict: httpx.Client, size: int) -> None:
     assert ask(strict, f"Bearer {of_length(8192)}").status_code == 200
-    assert_invalid(ask(strict, f"Bearer {of_length(size)}"))
+    answer = ask(strict, f"Bearer {of_length(size)}")
+    assert_problem(answer, 431, "TOKEN_TOO_LARGE")
+    assert "definePayload" in answer.json()["detail"]
+
+
+def test_a_token_that_is_too_long_does_not_count_as_a_failure_of_its_address(database_url: str) -> None:
+    with serving(settings(database_url=database_url, auth_failure_limit="1/day")) as url:
+        for _ in range(3):
+            assert httpx.get(f"{url}/api/me", headers={"Authorization": f"Bearer {of_length(9000)}"}).status_code == 431
 
 
 def test_the_log_has_the_reason_and_the_request_and_nothing_of_the_token(strict: httpx.Client) -> None:

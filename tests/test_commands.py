@@ -29,7 +29,7 @@ def test_the_first_run_needs_nothing_and_leaves_nothing_running(copy: Copy) -> N
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate()
     assert process.returncode == 0
-    assert copy.postgres_processes() == []
+    assert copy.ends_postgres()
     for line in (f"http://localhost:{url.rpartition(':')[2]}", "/docs", ".data/", "just written", "token --user alice"):
         assert line in out
     assert "Traceback" not in err

@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel
 
 from backend import app, changes, export_import, migrations, resources, undo
 from backend.changelog import LOGGED
-from backend.database import CONSTRAINTS, Logged
+from backend.database import CONSTRAINTS, MANY_ROWS, Logged
 from backend.fields import MaxBytes
 from backend.problems import CODES
 from backend.resources import BelongsTo, Owned, Resource
@@ -222,7 +222,8 @@ def test_a_table_and_its_fields_may_be_called_as_anything_in_a_statement_is(empt
     said |= {"_cursor": 9}
     for statement in every:
         for text in statement.statements if isinstance(statement, Logged) else [statement]:
-            execute_with(empty_database, f"EXPLAIN {text}", said)
+            if text != MANY_ROWS:
+                execute_with(empty_database, f"EXPLAIN {text}", said)
 
 
 def execute_with(url: str, statement: str, values: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(
     for name in ("api", "web"):
         assert [line for line in lines if line.startswith(f"{name} | ")]
     wait_until(lambda: not psutil.wait_procs(started, timeout=0)[1])
-    assert with_node.postgres_processes() == []
+    assert with_node.ends_postgres()
 
 
 def test_when_one_of_them_ends_so_does_all_of_it(with_node: Copy, root: Path) -> None:
@@ -83,7 +83,7 @@ def test_when_one_of_them_ends_so_does_all_of_it(with_node: Copy, root: Path) ->
     _, err = process.communicate()
     assert process.returncode == 1
     assert "web has ended, and so all of it has" in err
-    assert with_node.postgres_processes() == []
+    assert with_node.ends_postgres()
 
 
 def test_without_node_it_says_so(copy: Copy, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from tests.tokens import (
     ALPHABET,
     ANYTHING,
     CLAIMS,
+    FOREVER,
     HEADER,
     ISSUER,
     KEYS,
@@ -125,7 +126,13 @@ def watch(wire: Wire, endpoint: Endpoint, log: Log, monkeypatch: pytest.MonkeyPa
         for name in ("http_proxy", "https_proxy", "all_proxy"):  # the listener is the way to any other host, too
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        own = settings(database_url=wire.url, migrate_on_start=False, better_auth_url=ISSUER, jwks_url=endpoint.url)
+        own = settings(
+            database_url=wire.url,
+            migrate_on_start=False,
+            better_auth_url=ISSUER,
+            jwks_url=endpoint.url,
+            max_token_seconds=FOREVER,
+        )
         with serving(own) as url:
             watch = Watch(wire, endpoint, log, clock, httpx.URL(url), f"http://localhost:{port}/jwks")
             watch.lets_in(GOOD[-1])

@@ -101,7 +101,7 @@ def test_what_it_shows_of_the_frontend_is_what_the_frontend_has(guide: str, root
 def test_the_settings_for_neon_auth_are_taken(guide: str) -> None:
     pairs = (line.split("=", 1) for line in snippets(section(guide, "Neon Auth"), "bash")[0].splitlines())
     taken = settings(**{name.lower(): value for name, value in pairs})
-    assert taken.issuer == taken.audience == "https://ep-example.neonauth.eu-central-1.aws.neon.tech"
+    assert taken.issuers == taken.audiences == ("https://ep-example.neonauth.eu-central-1.aws.neon.tech",)
 
 
 def test_doctor_says_what_it_quotes(

@@ -19,6 +19,7 @@ from tests.helpers import assert_problem
 from tests.project import PATIENCE_SECONDS
 from tests.tokens import (
     _GENERATE,
+    FOREVER,
     Answer,
     Clock,
     Endpoint,
@@ -61,7 +62,9 @@ def endpoint(old: SigningKey) -> Iterator[Endpoint]:
 @contextmanager
 def api_for(endpoint: Endpoint, database_url: str, secret: str | None = None) -> Iterator[httpx.Client]:
     """Run the API with this endpoint's keys, and yield a client of it."""
-    configuration = settings(database_url=database_url, better_auth_secret=secret, jwks_url=endpoint.url)
+    configuration = settings(
+        database_url=database_url, better_auth_secret=secret, jwks_url=endpoint.url, max_token_seconds=FOREVER
+    )
     with serving(configuration) as url, httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client:
         yield client
 

@@ -108,4 +108,4 @@ def test_the_headers_of_an_answer_are_described(description: dict[str, Any]) -> 
         if path.startswith("/api/"):
             assert everywhere <= names, (method, path, status)
             assert ("Retry-After" in names) is (status in ("429", "503")), (method, path, status)
-            assert ("WWW-Authenticate" in names) is (status == "401"), (method, path, status)
+            assert ("WWW-Authenticate" in names) is (status in ("401", "403")), (method, path, status)

@@ -88,12 +88,13 @@ def test_each_command_of_the_guide_does_what_it_says(root: Path, newcomer: Calla
         "Idempotency-Replayed: true",
         '"code":"IDEMPOTENCY_KEY_REUSED"',
         '"code":"PRECONDITION_FAILED"',
+        '"code":"INSUFFICIENT_SCOPE"',
         "FREQ=WEEKLY;BYDAY=MO;COUNT=2",
         '{"name":"garden","color":"#33aa55","tasks":1}',
         '{"tasks":0,"tags":0',
     ):
         assert expected.lower() in printed.lower(), expected
-    assert printed.count('"code":') == 2
+    assert printed.count('"code":') == 3
 
 
 def test_the_guide_lists_every_code(root: Path) -> None:

@@ -352,7 +352,7 @@ def test_a_websocket_is_refused_at_the_start() -> None:
 
 def test_a_start_that_fails_by_a_declaration_says_one_sentence(copy: Copy) -> None:
     path: Path = copy.folder / "backend" / "me.py"
-    path.write_text(path.read_text().replace("(user: CurrentUser)", "()"))
+    path.write_text(path.read_text().replace("(user: AnyUser)", "()"))
     ended = copy.run("main.py", "--port", "0")
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith("GET /api/me: read_me() takes no user.")

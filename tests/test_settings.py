@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from backend import settings as module
+from backend.app import create_app
 from backend.settings import LIMITS, LOCAL_ORIGINS, Settings, StartError, load_settings, write_env_file
+from tests.conftest import Log, settings
 
 SECRET = "x" * 32
 PRODUCTION = {"ENVIRONMENT": "production", "DATABASE_URL": "postgres://u:p@h/d", "BETTER_AUTH_SECRET": SECRET}
@@ -41,8 +43,10 @@ def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.Monke
         "database_url": None,
         "better_auth_url": None,
         "jwks_url": None,
-        "jwt_issuer": None,
-        "jwt_audience": None,
+        "jwt_issuer": (),
+        "jwt_audience": (),
+        "max_token_seconds": 86400,
+        "read_only_roles": (),
         "cors_origins": LOCAL_ORIGINS,
         "redis_url": None,
         "rate_limit": (600, 60),
@@ -163,26 +167,62 @@ def test_a_secret_that_protects_nothing_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("url", "origin"),
+    ("url", "origin", "path"),
     [
-        ("https://app.example", "https://app.example"),
-        ("https://App.Example/", "https://app.example"),
-        ("https://app.example:443/api/auth", "https://app.example"),
-        ("http://localhost:3000/x?y#z", "http://localhost:3000"),
-        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("https://app.example", "https://app.example", "/api/auth"),
+        ("https://App.Example/", "https://app.example", "/api/auth"),
+        ("https://app.example:443/api/auth", "https://app.example", "/api/auth"),
+        ("https://app.example/api/auth/", "https://app.example", "/api/auth"),
+        ("https://app.example/shop/Auth", "https://app.example", "/shop/Auth"),
+        ("http://localhost:3000/x?y#z", "http://localhost:3000", "/x"),
+        ("http://[::1]:3000", "http://[::1]:3000", "/api/auth"),
     ],
 )
-def test_issuer_audience_and_jwks_come_from_the_origin_of_better_auth(
-    monkeypatch: pytest.MonkeyPatch, url: str, origin: str
+def test_issuers_audience_and_jwks_come_from_where_better_auth_is(
+    monkeypatch: pytest.MonkeyPatch, url: str, origin: str, path: str
 ) -> None:
     loaded = load(monkeypatch, BETTER_AUTH_URL=url)
-    assert (loaded.issuer, loaded.audience, loaded.jwks_url) == (origin, origin, f"{origin}/api/auth/jwks")
+    assert (loaded.issuers, loaded.audiences) == ((origin,), (origin,))
+    assert (loaded.oauth_issuers, loaded.jwks_url) == ((f"{origin}{path}",), f"{origin}{path}/jwks")
 
 
 def test_each_of_them_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {"JWKS_URL": "https://keys.example/.well-known/jwks.json", "JWT_ISSUER": "me", "JWT_AUDIENCE": "you"}
     loaded = load(monkeypatch, BETTER_AUTH_URL="https://app.example", **own)
-    assert (loaded.jwks_url, loaded.issuer, loaded.audience) == (own["JWKS_URL"], "me", "you")
+    assert (loaded.jwks_url, loaded.issuers, loaded.audiences) == (own["JWKS_URL"], ("me",), ("you",))
+
+
+def test_issuers_audiences_and_roles_are_lists_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(
+        monkeypatch,
+        BETTER_AUTH_URL="https://app.example",
+        JWT_ISSUER="https://app.example, https://app.example/api/auth",
+        JWT_AUDIENCE="https://app.example,https://api.example",
+        READ_ONLY_ROLES="viewer, guest",
+    )
+    assert loaded.issuers == loaded.oauth_issuers == ("https://app.example", "https://app.example/api/auth")
+    assert loaded.audiences == ("https://app.example", "https://api.example")
+    assert loaded.read_only_roles == ("viewer", "guest")
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_a_key_set_that_anybody_may_use_does_not_start_in_production(
+    monkeypatch: pytest.MonkeyPatch, environment: str
+) -> None:
+    own = {"JWKS_URL": "https://keys.example/jwks", "DATABASE_URL": "postgresql://h/d"}
+    [line] = problems(monkeypatch, ENVIRONMENT=environment, **own)
+    assert line.startswith("JWT_ISSUER or JWT_AUDIENCE must be set beside JWKS_URL: ")
+    for name in ("JWT_ISSUER", "JWT_AUDIENCE", "BETTER_AUTH_URL"):
+        with monkeypatch.context() as patch:
+            assert load(patch, ENVIRONMENT=environment, **own, **{name: "https://app.example"}).issuers
+
+
+def test_a_key_set_that_anybody_may_use_is_a_warning_in_development(log: Log) -> None:
+    create_app(settings(better_auth_secret=None, jwks_url="http://127.0.0.1:9/jwks"))
+    [line] = log.lines("issuer_unknown")
+    assert line["level"] == "warning"
+    create_app(settings(better_auth_secret=None, jwks_url="http://127.0.0.1:9/jwks", jwt_issuer="me"))
+    assert len(log.lines("issuer_unknown")) == 1
 
 
 @pytest.mark.parametrize("name", ["JWT_ISSUER", "JWT_AUDIENCE"])
@@ -190,7 +230,7 @@ def test_where_one_of_issuer_and_audience_is_set_the_other_is_checked_too(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET, **{name: "https://app.example"})
-    assert (loaded.issuer, loaded.audience) == ("https://app.example", "https://app.example")
+    assert (loaded.issuers, loaded.audiences) == (("https://app.example",), ("https://app.example",))
 
 
 @pytest.mark.parametrize("url", ["app.example", "ftp://app.example", "https://", "https://h:port", "https://h h"])
@@ -214,6 +254,7 @@ def test_the_rest_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         "db_pool_size": 3,
         "db_wait_seconds": 1.5,
         "migrate_on_start": False,
+        "max_token_seconds": 3600,
         "max_body_bytes": 2048,
         "max_import_bytes": 4096,
         "host": "0.0.0.0",  # noqa: S104
@@ -232,7 +273,7 @@ def test_an_empty_variable_is_a_missing_one(monkeypatch: pytest.MonkeyPatch, env
     env_file.write_text(f"BETTER_AUTH_SECRET={SECRET}\nPORT=\n")
     loaded = load(monkeypatch, BETTER_AUTH_SECRET="", DATABASE_URL="", PORT="", CORS_ORIGINS="", JWT_ISSUER="")
     assert loaded.better_auth_secret is not None
-    assert (loaded.port, loaded.database_url, loaded.cors_origins, loaded.issuer) == (8000, None, LOCAL_ORIGINS, None)
+    assert (loaded.port, loaded.database_url, loaded.cors_origins, loaded.issuers) == (8000, None, LOCAL_ORIGINS, ())
 
 
 @pytest.mark.parametrize("name", LIMITS)

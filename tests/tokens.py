@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tests.conftest import SECRET
 
 YEAR_2096 = 4_000_000_000
+FOREVER = 10_000_000_000  # the MAX_TOKEN_SECONDS of tests whose tokens are always the same
 
 
 def base64url(data: bytes) -> str:
@@ -182,7 +183,7 @@ class Clock:
 
 
 ISSUER = "https://app.example.test"
-YEAR_2023, YEAR_2033, YEAR_2096 = 1_700_000_000, 2_000_000_000, 4_000_000_000
+YEAR_2023, YEAR_2033 = 1_700_000_000, 2_000_000_000
 HEADER = {"alg": "HS256"}
 CLAIMS = {"sub": "ann", "iss": ISSUER, "aud": ISSUER, "iat": YEAR_2023, "exp": YEAR_2096}
 ABSENT = object()
