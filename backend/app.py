@@ -23,6 +23,7 @@ from backend import (
     openapi,
     problems,
     retention,
+    security_events,
     tables,
     undo,
 )
@@ -33,6 +34,7 @@ from backend.limits import Limits
 from backend.live import Live
 from backend.live import router as events_router
 from backend.resources import RESOURCES, check_owners
+from backend.revocation import Revocations
 from backend.settings import DeclarationError, Settings
 
 log = structlog.get_logger()
@@ -55,7 +57,7 @@ def routes() -> list[BaseRoute]:
         events_router,
     ]
     routers += [*(module.router for module in modules), export_import.router()]
-    routers += [module.router for module in (me, health, metrics)]
+    routers += [module.router for module in (me, security_events, health, metrics)]
     every = [route for router in routers for route in routes_of(router)]
     known: dict[tuple[str, str], str] = {}
     for route in every:
@@ -95,7 +97,8 @@ def create_app(settings: Settings) -> FastAPI:
     if verifier.key_set and not verifier.issuers:
         log.warning("issuer_unknown", effect="what the keys of JWKS_URL sign for others counts too: set JWT_ISSUER")
     limits = Limits(settings)
-    live = Live(settings.redis_url.get_secret_value() if settings.redis_url else None)
+    revocations = Revocations(settings.max_token_seconds)
+    live = Live(revocations)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -109,18 +112,26 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.database = database
             keepers = [
                 asyncio.create_task(metrics.keep_reading(app)),
-                asyncio.create_task(retention.keep_short(database, url, settings.history_days)),
+                asyncio.create_task(retention.keep_short(database, settings.history_days)),
             ]
+            bus = None
+            if settings.redis_url:
+                from backend.bus import Bus  # here, because most processes need no Redis, which takes a while to import
+
+                bus = Bus(settings.redis_url.get_secret_value())
+                keepers.append(asyncio.create_task(bus.listen()))
             if verifier.key_set:
                 keepers.append(asyncio.create_task(verifier.key_set.keep_fresh()))
             log.info("started", environment=settings.environment)
-            async with live.running(database):
+            async with revocations.running(database.apart(), bus), live.running(database, bus):
                 yield
             log.info("stopped")
             for keeper in keepers:
                 keeper.cancel()
                 with suppress(asyncio.CancelledError):
                     await keeper
+            if bus:
+                await bus.close()
             database.close()
             await limits.close()
 
@@ -136,6 +147,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.verifier = verifier
     app.state.limits = limits
     app.state.live = live
+    app.state.revocations = revocations
     app.state.running_checks = {}
     problems.install(app)
     openapi.install(app)

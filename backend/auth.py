@@ -5,9 +5,9 @@ import math
 import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import structlog
 from fastapi import Depends, Request
@@ -24,6 +24,9 @@ from backend.limits import Limits
 from backend.metrics import AUTHENTICATION_FAILURES
 from backend.problems import Problem
 from backend.settings import Settings
+
+if TYPE_CHECKING:
+    from backend.revocation import Revocations
 
 MAX_TOKEN_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 1024
@@ -170,7 +173,7 @@ def _object(name: str, data: bytes) -> dict[str, Any]:
     return value
 
 
-def _time(claims: dict[str, Any], name: str) -> float | None:
+def moment(claims: dict[str, Any], name: str) -> float | None:
     """Return a NumericDate claim (RFC 7519, section 2) or None if it is absent."""
     if name not in claims:
         return None
@@ -191,7 +194,7 @@ def _user_id(claims: dict[str, Any]) -> str:
         raise TokenError("subject_missing", "The token has no sub claim, so it is not an access token.")
     if any(subject != subjects[0] for subject in subjects):
         raise TokenError("subject_ambiguous", "The sub and user_id claims name different users.")
-    if not _is_id(subjects[0]):
+    if not is_id(subjects[0]):
         raise TokenError("subject", "The sub claim is not 1 to 255 characters without control characters.")
     return str(subjects[0])
 
@@ -201,7 +204,7 @@ def is_meant_for(audiences: tuple[str, ...], audience: object) -> bool:
     return any(one in audiences for one in (audience if isinstance(audience, list) else [audience]))
 
 
-def _is_id(value: object) -> bool:
+def is_id(value: object) -> bool:
     return (
         isinstance(value, str)
         and 1 <= len(value) <= MAX_USER_ID_LENGTH
@@ -216,7 +219,7 @@ def _acted_by(claims: dict[str, Any]) -> str | None:
     actor = act.get("sub") if isinstance(act, dict) else act
     if actor is None:
         actor = claims.get("impersonatedBy")
-    if actor is not None and not _is_id(actor):
+    if actor is not None and not is_id(actor):
         raise TokenError("actor", "The act or impersonatedBy claim does not name who acts for the user.")
     return actor and str(actor)
 
@@ -224,7 +227,7 @@ def _acted_by(claims: dict[str, Any]) -> str | None:
 def _session_id(claims: dict[str, Any]) -> str | None:
     """Return the session that the token was issued in, so that it can end with it."""
     session_id = claims.get("sid")
-    if session_id is not None and not _is_id(session_id):
+    if session_id is not None and not is_id(session_id):
         raise TokenError("session", "The sid claim is not 1 to 255 characters without control characters.")
     return session_id and str(session_id)
 
@@ -310,7 +313,7 @@ def verify(token: str, verifier: Verifier) -> Claims:
     """
     typ, claims = opened(token, verifier, ("JWT", OAUTH_TYPE))
     is_oauth = typ == OAUTH_TYPE
-    expires_at, not_before, issued_at = (_time(claims, name) for name in ("exp", "nbf", "iat"))
+    expires_at, not_before, issued_at = (moment(claims, name) for name in ("exp", "nbf", "iat"))
     now = time.time()
     if expires_at is None:
         raise TokenError("exp", "The token has no exp claim.")
@@ -330,7 +333,7 @@ def verify(token: str, verifier: Verifier) -> Claims:
     if claims.get("type", "access") != "access":
         raise TokenError("type", "The type claim says that it is not an access token.")
     user_id, client_id = _user_id(claims), claims.get("client_id")
-    if is_oauth and not _is_id(client_id):
+    if is_oauth and not is_id(client_id):
         raise TokenError("client", "The token has no client_id claim, which an at+jwt must have.")
     if user_id == client_id:
         raise TokenError("no_user", "The token is a client's own (client_credentials), and of no user.")
@@ -352,18 +355,22 @@ def verify(token: str, verifier: Verifier) -> Claims:
 
 
 async def authenticate(token: str, verifier: Verifier) -> Claims:
-    """Verify a token, fetching the key set again if its key is unknown; raise TokenError or Problem."""
+    """Return the claims of an access token, from the cache if it was verified before; raise TokenError or Problem."""
     keys = verifier.key_set and verifier.key_set.keys
     claims = verifier.verified.get(token, keys)
     if claims is None:
-        claims = await _verify_with_fresh_keys(token, verifier)
+        claims = await with_fresh_keys(verify, token, verifier)
         verifier.verified.add(token, claims)
     return claims
 
 
-async def _verify_with_fresh_keys(token: str, verifier: Verifier) -> Claims:
+Verified = TypeVar("Verified")
+
+
+async def with_fresh_keys(verifying: Callable[[str, Verifier], Verified], token: str, verifier: Verifier) -> Verified:
+    """Verify a token, fetching the key set again if its key is unknown; raise TokenError or Problem."""
     try:
-        return verify(token, verifier)
+        return verifying(token, verifier)
     except UnknownKeyError:
         assert verifier.key_set is not None
         await verifier.key_set.refresh()
@@ -373,7 +380,7 @@ async def _verify_with_fresh_keys(token: str, verifier: Verifier) -> Claims:
                 "The keys that verify tokens cannot be fetched. Try again in a moment.",
                 headers={"Retry-After": "5"},
             ) from None
-        return verify(token, verifier)
+        return verifying(token, verifier)
 
 
 def _bearer(request: Request) -> str:
@@ -410,6 +417,11 @@ def authorize(claims: Claims, scopes: Sequence[str]) -> None:
         raise Problem("READ_ONLY", "Your role may read, and change nothing.")
 
 
+def _log_refusal(request: Request, reason: str) -> None:
+    log.warning("authentication_failed", reason=reason, client=request.client and request.client.host)
+    AUTHENTICATION_FAILURES.labels(reason).inc()
+
+
 async def current_user(request: Request, scopes: Sequence[str] | None = None) -> Claims:
     """Return whose request it is, or raise the 401 (or 403, 429).
 
@@ -419,8 +431,7 @@ async def current_user(request: Request, scopes: Sequence[str] | None = None) ->
     try:
         claims = await authenticate(_bearer(request), request.app.state.verifier)
     except TokenError as error:
-        log.warning("authentication_failed", reason=error.reason, client=request.client and request.client.host)
-        AUTHENTICATION_FAILURES.labels(error.reason).inc()
+        _log_refusal(request, error.reason)
         if error.reason == "size":
             raise Problem(
                 "TOKEN_TOO_LARGE",
@@ -436,6 +447,13 @@ async def current_user(request: Request, scopes: Sequence[str] | None = None) ->
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         ) from None
     request.state.user_id = claims.user_id
+    revocations: Revocations = request.app.state.revocations
+    try:
+        await revocations.check(claims)
+    except Problem as problem:
+        if problem.code == "TOKEN_REVOKED":
+            _log_refusal(request, "revoked")
+        raise
     request.state.claims = claims
     AUTHOR.set(Author(request.state.request_id, claims.acted_by, request.state.headers))
     await limits.count_request(request, claims.user_id)

@@ -1,4 +1,4 @@
-"""What processes tell each other by Redis: of whom something has changed. A message that is lost does no harm."""
+"""What processes tell each other by Redis: who has changes, and of revocations. A lost one does no harm."""
 
 import asyncio
 import json
@@ -23,24 +23,25 @@ class Bus:
         self._speaking = Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
         self._hearing = Redis.from_url(url)
         self._me = token_hex(8)
-        self._unsaid: set[str] = set()
+        self._unsaid: set[tuple[str, str]] = set()
         self._saying: asyncio.Task[None] | None = None
+        self.hears: dict[str, Callable[[str], object]] = {}  # by the topic: what is called with each word on it
 
-    def say(self, user_id: str) -> None:
-        """Tell the other processes of a user; those of one moment go in one message."""
-        self._unsaid.add(user_id)
+    def say(self, topic: str, word: str = "") -> None:
+        """Tell the other processes; what is said in one moment goes in one message."""
+        self._unsaid.add((topic, word))
         if self._saying is None or self._saying.done():
             self._saying = asyncio.create_task(self._say())
 
     async def _say(self) -> None:
         while self._unsaid:
-            message = json.dumps({"from": self._me, "users": list(self._unsaid)})
+            message = json.dumps({"from": self._me, "said": list(self._unsaid)})
             self._unsaid.clear()
             with suppress(*AWAY):
                 await self._speaking.publish(CHANNEL, message)
 
-    async def listen(self, heard: Callable[[str], None]) -> None:
-        """Call `heard` with each user that another process tells of; never returns."""
+    async def listen(self) -> None:
+        """Hear what other processes say; never returns."""
         while True:
             with suppress(*AWAY):
                 async with self._hearing.pubsub(ignore_subscribe_messages=True) as subscription:
@@ -48,8 +49,8 @@ class Bus:
                     async for message in subscription.listen():
                         with suppress(*NONSENSE):
                             said = json.loads(message["data"])
-                            for user_id in said["users"] if said["from"] != self._me else ():
-                                heard(user_id)
+                            for topic, word in said["said"] if said["from"] != self._me else ():
+                                self.hears[topic](word)
             await asyncio.sleep(SECONDS_BETWEEN_TRIES)
 
     async def close(self) -> None:

@@ -54,8 +54,9 @@ class Connection:
     Its socket is watched even while idle, so that a connection closed by the server is never handed out.
     """
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, statement_seconds: float) -> None:
         self._raw = raw
+        self._statement_seconds = statement_seconds
         self._fileno = raw.fileno()
         self._loop = asyncio.get_running_loop()
         self._result: asyncio.Future[None] | None = None
@@ -64,8 +65,8 @@ class Connection:
         self._watch()
 
     @classmethod
-    async def open(cls, url: str) -> "Connection":
-        """Connect; raise psycopg2.OperationalError."""
+    async def open(cls, url: str, statement_seconds: float = STATEMENT_TIMEOUT_SECONDS) -> "Connection":
+        """Connect; raise psycopg2.OperationalError. A statement that takes longer is given up."""
         # In a thread, because libpq first looks up the host name, and blocks meanwhile.
         raw: Any = await asyncio.to_thread(psycopg2.connect, url, async_=True, client_encoding="UTF8")
         try:
@@ -74,7 +75,7 @@ class Connection:
         except BaseException:
             raw.close()
             raise
-        return cls(raw)
+        return cls(raw, statement_seconds)
 
     @property
     def backend_pid(self) -> int:
@@ -132,7 +133,7 @@ class Connection:
         cursor = self._raw.cursor()
         self._result = self._loop.create_future()
         # Not asyncio.timeout(), which costs a tenth of the time of a statement.
-        longest = STATEMENT_TIMEOUT_SECONDS + LOCK_TIMEOUT_SECONDS + 1  # of a write that first waits for another one
+        longest = self._statement_seconds + LOCK_TIMEOUT_SECONDS + 1  # of a write that first waits for another one
         timer = self._loop.call_later(longest, self._fail, TimeoutError())
         try:
             cursor.execute(text, values)

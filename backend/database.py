@@ -154,8 +154,17 @@ AUTHOR: ContextVar[Author] = ContextVar("author")
 class Database:
     """A pool of at most `pool_size` connections, the one used last first; it belongs to one event loop."""
 
-    def __init__(self, url: str, *, pool_size: int, wait_seconds: float, keeps_history: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        wait_seconds: float,
+        keeps_history: bool = True,
+        statement_seconds: float = STATEMENT_TIMEOUT_SECONDS,
+    ) -> None:
         self._url = url
+        self._statement_seconds = statement_seconds
         self._wait_seconds = wait_seconds
         self._keeps_history = keeps_history
         self.on_change: Callable[[str], None] = lambda _user_id: None  # is told whose rows were changed
@@ -169,6 +178,10 @@ class Database:
         self._turns: dict[str, Turn] = {}
         self._connecting = asyncio.Lock()
         self._waiting = 0
+
+    def apart(self, statement_seconds: float = STATEMENT_TIMEOUT_SECONDS) -> "Database":
+        """Return one connection to the same database, which no request waits for. Whoever asks closes it."""
+        return Database(self._url, pool_size=1, wait_seconds=self._wait_seconds, statement_seconds=statement_seconds)
 
     async def run(
         self, statement: str | Logged, user_id: str | None = None, /, *, repeatable: bool = False, **values: Any
@@ -332,7 +345,7 @@ class Database:
         async with self._connecting:  # one attempt at a time: a database that comes back is not stormed
             while True:
                 try:
-                    connection = await Connection.open(self._url)
+                    connection = await Connection.open(self._url, self._statement_seconds)
                     if self.distributed is None:
                         [(self.distributed, pid)] = await connection.execute(SERVER)
                         self.prepares = pid == connection.backend_pid

@@ -8,18 +8,22 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from backend.auth import CurrentUser
+from backend.auth import Claims, CurrentUser
 from backend.changes import MAX_SEQ, document, page_of, sync_statement
 from backend.database import Database
 from backend.metrics import STREAMS
 from backend.problems import Problem, responses
+from backend.revocation import Revocations
 from backend.routing import UserRoute
+
+if TYPE_CHECKING:
+    from backend.bus import Bus
 
 router = APIRouter(prefix="/api/events", tags=["changes"], route_class=UserRoute)
 
@@ -88,22 +92,21 @@ class Channel:
 class Live:
     """Every stream of one process, and what tells them of changes: this process, the database, or Redis."""
 
-    def __init__(self, redis_url: str | None) -> None:
-        self._redis_url = redis_url
+    def __init__(self, revocations: Revocations) -> None:
+        self.revocations = revocations
+        revocations.on_news = self._end_revoked
         self._channels: dict[str, Channel] = {}
-        self._listening: list[asyncio.Task[None]] = []
+        self._looking: asyncio.Task[None] | None = None
         self.ended = False
 
     @asynccontextmanager
-    async def running(self, db: Database) -> AsyncIterator[None]:
+    async def running(self, db: Database, bus: "Bus | None") -> AsyncIterator[None]:
         """Serve the streams of an application with this database, until it ends or the process is told to."""
         self._db, self._loop = db, asyncio.get_running_loop()
         self.ended = False
-        self._bus = None
-        if self._redis_url:
-            from backend.bus import Bus  # here, because most processes need no Redis, which takes a while to import
-
-            self._bus = Bus(self._redis_url)
+        self._bus = bus
+        if bus:
+            bus.hears["changed"] = self._wake
         db.on_change = self._changed
         before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
@@ -117,8 +120,6 @@ class Live:
             for number, handler in before.items():
                 signal.signal(number, handler)
             self._end()
-            if self._bus:
-                await self._bus.close()
 
     def _on_signal(self, handler: Any) -> Any:
         def end(number: int, frame: Any) -> None:
@@ -136,7 +137,13 @@ class Live:
         self.ended = True
         for channel in self._channels.values():
             channel.wake()
-        self._stop_listening()
+        self._stop_looking()
+
+    def _end_revoked(self) -> None:
+        """Wake the streams whose tokens have been revoked, so that each ends."""
+        for channel in self._channels.values():
+            if any(self.revocations.revokes(stream.claims) for stream in channel.streams):
+                channel.wake()
 
     def join(self, stream: "Stream", user_id: str) -> Channel:
         """Return the user's channel, with this stream in it; raise Problem TOO_MANY_STREAMS."""
@@ -149,10 +156,8 @@ class Live:
             )
         channel.streams.add(stream)
         STREAMS.inc()
-        if not self._listening and not self.ended:
-            self._listening = [asyncio.create_task(self._look())]
-            if self._bus:
-                self._listening.append(asyncio.create_task(self._bus.listen(self._wake)))
+        if not self._looking and not self.ended:
+            self._looking = asyncio.create_task(self._look())
         return channel
 
     def leave(self, stream: "Stream", user_id: str) -> None:
@@ -162,12 +167,12 @@ class Live:
         if not self._channels[user_id].streams:
             del self._channels[user_id]
         if not self._channels:
-            self._stop_listening()
+            self._stop_looking()
 
-    def _stop_listening(self) -> None:
-        for task in self._listening:
-            task.cancel()
-        self._listening = []
+    def _stop_looking(self) -> None:
+        if self._looking:
+            self._looking.cancel()
+        self._looking = None
 
     def _wake(self, user_id: str) -> None:
         if channel := self._channels.get(user_id):
@@ -177,12 +182,13 @@ class Live:
         """Tell the user's streams, here and in other processes, of a change that this process has made."""
         self._wake(user_id)
         if self._bus:
-            self._bus.say(user_id)
+            self._bus.say("changed", user_id)
 
     async def _look(self) -> None:
         """Look into the database once a second: what other processes did, of all who listen here. Never returns."""
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            self.revocations.stay_awake()
             seqs = {user_id: channel.seq for user_id, channel in self._channels.items()}
             with suppress(Problem):  # the database is away, and is looked into again
                 rows = await self._db.run(LOOK, repeatable=True, users=list(seqs), seqs=list(seqs.values()))
@@ -202,10 +208,10 @@ class Stream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, live: Live, user_id: str, expires_at: float, seq: int) -> None:
+    def __init__(self, live: Live, claims: Claims, seq: int) -> None:
         self.status_code, self.background = 200, None
         self.init_headers(HEADERS)
-        self._live, self._user_id, self._expires_at = live, user_id, expires_at
+        self._live, self.claims, self._user_id = live, claims, claims.user_id
         self.seq = seq
 
     async def begin(self) -> "Stream":
@@ -238,9 +244,11 @@ class Stream(Response):
     async def _follow(self, gone: asyncio.Task[None]) -> str | None:
         """Send what happens, and return why it ends; None if the reader has gone."""
         while not gone.done():
-            left = self._expires_at - time.time()
+            left = self.claims.expires_at - time.time()
             if self._live.ended:
                 return "shutdown"
+            if self._live.revocations.revokes(self.claims):
+                return "token_revoked"
             if left <= 0:
                 return "token_expired"
             if not self._more and not self._woken.done():
@@ -308,7 +316,7 @@ EVENTS = {
                                     "properties": {
                                         "reason": {
                                             "type": "string",
-                                            "enum": ["token_expired", "shutdown", "changes_not_kept"],
+                                            "enum": ["token_expired", "token_revoked", "shutdown", "changes_not_kept"],
                                         }
                                     },
                                 },
@@ -340,4 +348,4 @@ async def stream_events(request: Request, user: CurrentUser) -> Stream:
     Each event is what `GET /api/changes` would answer, so that a client that was away goes on from its last `id`, by
     `Last-Event-ID` here or by `since` there. The token's end ends the stream.
     """
-    return await Stream(request.app.state.live, user.user_id, user.expires_at, _last_event_id(request)).begin()
+    return await Stream(request.app.state.live, user, _last_event_id(request)).begin()

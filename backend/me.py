@@ -1,12 +1,15 @@
-"""The caller, according to the token."""
+"""The caller, according to the token, and the end of all that the caller has here."""
 
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from backend.auth import AnyUser
-from backend.problems import responses
+from backend.auth import AnyUser, CurrentUser
+from backend.database import Db
+from backend.erasure import erase
+from backend.problems import Problem, responses
 from backend.routing import UserRoute
 
 router = APIRouter(prefix="/api/me", tags=["me"], route_class=UserRoute)
@@ -34,3 +37,26 @@ async def read_me(user: AnyUser) -> Me:
         role=user.role,
         expires_at=datetime.fromtimestamp(ends, UTC),
     )
+
+
+CONFIRM = {
+    "name": "Confirm",
+    "in": "header",
+    "required": True,
+    "description": "Your `user_id`, percent-encoded where it is not ASCII: nobody erases by accident.",
+    "schema": {"type": "string"},
+}
+
+
+@router.delete(
+    "", status_code=204, openapi_extra={"parameters": [CONFIRM]}, responses=responses("CONFIRMATION_REQUIRED")
+)
+async def erase_me(request: Request, user: CurrentUser, db: Db) -> None:
+    """Erase all that you have here, with its history, for good. Doing it again changes nothing.
+
+    Your account at Better Auth stays, and so do your tokens.
+    """
+    said = request.headers.get("confirm", "").encode("latin-1").decode(errors="replace")
+    if user.user_id not in (said, unquote(said)):
+        raise Problem("CONFIRMATION_REQUIRED", "To erase all that you have, send the header Confirm: <your user id>.")
+    await erase(db, user.user_id)

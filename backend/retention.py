@@ -1,4 +1,4 @@
-"""Keeps the change log short: what rows were is erased after HISTORY_DAYS, and old entries go."""
+"""Lets go what is kept long enough: of the change log after HISTORY_DAYS, and revocations that nobody needs."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from backend.database import Database
+from backend.erasure import erase
 from backend.problems import Problem
 
 # So long a client may be away and still catch up by GET /api/changes, whatever HISTORY_DAYS says.
@@ -43,20 +44,38 @@ SHORTEN = """
     SELECT pg_try_advisory_xact_lock(%(lock)s)
 """
 
+# Of revocations that are about no token that can be alive.
+FORGET = """
+    SET LOCAL ROLE task_keeper;
+    WITH gone AS (
+        DELETE FROM revocation USING (
+            SELECT issuer, jti FROM revocation WHERE ends_at < now() AND NOT erases LIMIT %(batch)s
+        ) AS old
+        WHERE revocation.issuer = old.issuer AND revocation.jti = old.jti RETURNING 1
+    )
+    SELECT count(*) FROM gone
+"""
+# Of users whose account was purged, and whose erasure has not been done when that was told.
+LEFT = """
+    SET LOCAL ROLE task_keeper;
+    SELECT DISTINCT user_id FROM revocation WHERE erases AND issued_before < now() - interval '5 minutes'
+"""
+
 log = structlog.get_logger()
 
 
-async def keep_short(requests: Database, url: str, history_days: int) -> None:
-    """Shorten the log every hour while requests come, and else once a day; never returns."""
+async def keep_short(requests: Database, history_days: int) -> None:
+    """Let go what is old every hour while requests come, and else once a day; never returns."""
     await asyncio.sleep(SECONDS_BEFORE_FIRST_PASS)
     while True:
         started = time.monotonic()
         # On a connection of its own: no request waits for one because of it.
-        database = Database(url, pool_size=1, wait_seconds=5)
+        database = requests.apart()
         try:
             await shorten(database, history_days)
+            await forget(database)
         except Problem as problem:
-            log.warning("change_log_not_shortened", error=problem.code)
+            log.warning("nothing_let_go", error=problem.code)
         finally:
             database.close()
         await asyncio.sleep(SECONDS_BETWEEN_PASSES)
@@ -79,3 +98,11 @@ async def shorten(db: Database, history_days: int) -> None:
             return
         after = upto
         await asyncio.sleep(SECONDS_BETWEEN_BATCHES)
+
+
+async def forget(db: Database) -> None:
+    """Delete the revocations that have ended, and erase what was to be erased with one. Raises Problem."""
+    while (await db.run(FORGET, repeatable=True, batch=BATCH))[0][0] == BATCH:
+        await asyncio.sleep(SECONDS_BETWEEN_BATCHES)
+    for (user_id,) in await db.run(LEFT, repeatable=True):
+        await erase(db, user_id)

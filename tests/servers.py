@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from redis import Redis as Client
 
+from backend.bus import CHANNEL
 from tests.project import free_port, wait_until
 
 
@@ -58,6 +60,12 @@ class Redis:
         if self._process:
             self._process.kill()
             self._process.wait()
+
+    def subscribers(self) -> int:
+        """Return how many processes hear what others say."""
+        with Client.from_url(self.url) as client:
+            [(_, number)] = client.pubsub_numsub(CHANNEL)
+            return int(number)
 
     def freeze(self) -> None:
         """Let it accept connections and answer nothing, as a machine in trouble does."""

@@ -194,8 +194,10 @@ def test_a_change_by_another_process_arrives_by_redis_and_without_it_from_the_da
     with two_processes(database_url, redis_url=redis.url) as (here, there):
         with stream(here) as events:
             events.next()
-            wait_until(lambda: subscribers(redis) == 1)
-            for nonsense in ("x", "[]", "null", '{"from": 1, "users": 7}', '{"from": 1, "users": [[], {}]}', "\xff"):
+            wait_until(lambda: redis.subscribers() == 2)
+            for said in ("7", "[[], {}]", '[["unknown", "x"]]', '[["changed", {}]]'):
+                publish(redis, f'{{"from": 1, "said": {said}}}')
+            for nonsense in ("x", "[]", "null", "\xff"):
                 publish(redis, nonsense)
             for number in range(1, 4):
                 create(there, title=str(number))
@@ -207,12 +209,6 @@ def test_a_change_by_another_process_arrives_by_redis_and_without_it_from_the_da
             events.next()
             create(there, title="without Redis")
             assert events.change()["id"] == "4"
-
-
-def subscribers(server: Redis) -> int:
-    with Client.from_url(server.url) as client:
-        [(_, number)] = client.pubsub_numsub(bus.CHANNEL)
-        return int(number)
 
 
 def publish(server: Redis, message: str) -> None:

@@ -22,7 +22,7 @@ def tables(url: str) -> list[str]:
 
 def test_up_down_and_up_again(empty_database: str) -> None:
     migrations.upgrade(empty_database, wait_seconds=5)
-    assert tables(empty_database) == sorted(["alembic_version", *METADATA.tables])
+    assert tables(empty_database) == sorted(["alembic_version", "revocation", *METADATA.tables])
     command.downgrade(_config(empty_database), "base")
     assert tables(empty_database) == ["alembic_version"]
     types = "SELECT typname FROM pg_type WHERE typtype = 'e' AND typnamespace = 'public'::regnamespace"

@@ -52,7 +52,8 @@ def test_every_route_of_a_user_says_which_scopes_it_needs(operations: list[tuple
     assert len(operations) > 15
     for method, path, scopes in operations:
         right = "read" if method == "get" else "write"
-        assert scopes == [f"{name}:{right}" for name in ABOUT.get(path.split("/")[2], EVERY)], (method, path)
+        names = EVERY if method == "delete" and path == "/api/me" else ABOUT.get(path.split("/")[2], EVERY)
+        assert scopes == [f"{name}:{right}" for name in names], (method, path)
 
 
 def test_a_token_with_a_scope_may_do_what_it_says_and_nothing_else(

@@ -261,6 +261,35 @@ export interface paths {
         get: operations["read_me_api_me_get"];
         put?: never;
         post?: never;
+        /**
+         * Erase Me
+         * @description Erase all that you have here, with its history, for good. Doing it again changes nothing.
+         *
+         *     Your account at Better Auth stays, and so do your tokens.
+         */
+        delete: operations["erase_me_api_me_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/security-events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take Event
+         * @description Take a Security Event Token (RFC 8417, pushed by RFC 8935), signed with the keys that tokens are verified with.
+         *
+         *     `session-revoked` ends the tokens of a session, or those that a user was issued until then; so does
+         *     `account-disabled`; `account-purged` erases all that the user has here, too. A `jti` that comes again does nothing.
+         */
+        post: operations["take_event_api_security_events_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -927,7 +956,7 @@ export interface components {
              * @example VALIDATION_ERROR
              * @enum {string}
              */
-            code: "MISSING_TOKEN" | "TOKEN_TOO_LARGE" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "RATE_LIMIT_EXCEEDED" | "INSUFFICIENT_SCOPE" | "READ_ONLY" | "TOO_MANY_STREAMS" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "CHANGE_NOT_FOUND" | "CHANGES_NOT_KEPT" | "CHANGED_SINCE" | "STILL_IN_USE" | "LIMIT_REACHED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
+            code: "MISSING_TOKEN" | "TOKEN_TOO_LARGE" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "TOKEN_REVOKED" | "RATE_LIMIT_EXCEEDED" | "INSUFFICIENT_SCOPE" | "READ_ONLY" | "TOO_MANY_STREAMS" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "CONFIRMATION_REQUIRED" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "CHANGE_NOT_FOUND" | "CHANGES_NOT_KEPT" | "CHANGED_SINCE" | "STILL_IN_USE" | "LIMIT_REACHED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
             /**
              * Request Id
              * @example 0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b
@@ -1170,7 +1199,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1319,7 +1348,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1478,7 +1507,7 @@ export interface operations {
                     "application/json": components["schemas"]["Deleted"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1628,7 +1657,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1808,7 +1837,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1969,7 +1998,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2158,7 +2187,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2332,7 +2361,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2513,7 +2542,7 @@ export interface operations {
                     "application/json": components["schemas"]["HistoryEntry"][];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2650,7 +2679,7 @@ export interface operations {
                     "application/json": components["schemas"]["Changes"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2786,7 +2815,7 @@ export interface operations {
                     "application/json": components["schemas"]["Changes"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2961,7 +2990,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3080,7 +3109,7 @@ export interface operations {
                     "application/json": components["schemas"]["ListedTag"][];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3221,7 +3250,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3368,7 +3397,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3521,7 +3550,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3679,7 +3708,7 @@ export interface operations {
                     "application/json": components["schemas"]["Document"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3803,7 +3832,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3948,7 +3977,7 @@ export interface operations {
                     "application/json": components["schemas"]["Me"];
                 };
             };
-            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) */
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
             401: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -4024,6 +4053,198 @@ export interface operations {
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    erase_me_api_me_delete: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description Your `user_id`, percent-encoded where it is not ASCII: nobody erases by accident. */
+                Confirm: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    Change: components["headers"]["Change"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
+            401: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Insufficient scope (`INSUFFICIENT_SCOPE`) or Read only (`READ_ONLY`) */
+            403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Confirmation required (`CONFIRMATION_REQUIRED`) */
+            428: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Rate limit exceeded (`RATE_LIMIT_EXCEEDED`) */
+            429: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Token too large (`TOKEN_TOO_LARGE`) */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Internal error (`INTERNAL_ERROR`) */
+            500: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Database unavailable (`DATABASE_UNAVAILABLE`) or Authentication keys unavailable (`AUTH_KEYS_UNAVAILABLE`) or Overloaded (`OVERLOADED`) */
+            503: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    take_event_api_security_events_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/secevent+jwt": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is refused, for good (RFC 8935, section 2.4). */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        err: "invalid_request" | "invalid_key" | "invalid_key" | "authentication_failed" | "invalid_issuer" | "invalid_audience";
+                        description: string;
+                    };
+                };
+            };
+            /** @description The body is too large (`BODY_TOO_LARGE`). */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Another `Content-Type` (`UNSUPPORTED_MEDIA_TYPE`). */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Too many bad events from one address (`RATE_LIMIT_EXCEEDED`). */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Send it again in a moment (`DATABASE_UNAVAILABLE`, `AUTH_KEYS_UNAVAILABLE`, `OVERLOADED`). */
+            503: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content: {
