@@ -88,13 +88,14 @@ class Copy:
 
 
 def installed(folder: Path) -> Path:
-    """Return a folder with a package-lock.json once its Node packages are installed; skip the test without Node."""
+    """Return a folder once it has the Node packages of its package-lock.json; skip the test without Node."""
     npm = shutil.which("npm")
     if not npm:
         pytest.skip("Node is not installed")
     with (folder / "package-lock.json").open() as lock:
         flock(lock, LOCK_EX)  # tests of two files may run at once
-        if not (folder / "node_modules" / ".package-lock.json").exists():
+        marker = folder / "node_modules" / ".package-lock.json"
+        if not marker.exists() or marker.stat().st_mtime < os.fstat(lock.fileno()).st_mtime:
             subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, capture_output=True)
     return folder
 

@@ -1,9 +1,18 @@
-/** Serve a Better Auth from a module that exports it as `auth`, with its tables made; prints a line when it listens. */
+/**
+ * Serve a Better Auth from a TypeScript module that exports it as `auth`, with its tables made; prints a line when it
+ * listens. The types are not checked.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { getMigrations } from "better-auth/db/migration";
+import { toNodeHandler } from "better-auth/node";
+import ts from "typescript";
 
-const { auth } = await import(process.argv[2]);
-const { getMigrations } = await import("better-auth/db/migration");
-const { toNodeHandler } = await import("better-auth/node");
+const source = process.argv[2];
+const compiled = source.replace(/ts$/, "js");
+const compilerOptions = { module: "esnext", target: "es2022" };
+writeFileSync(compiled, ts.transpileModule(readFileSync(source, "utf8"), { compilerOptions }).outputText);
+const { auth } = await import(compiled);
 const { runMigrations } = await getMigrations(auth.options);
 await runMigrations();
 const { hostname, port } = new URL(process.env.BETTER_AUTH_URL);
