@@ -332,6 +332,8 @@ def verify(token: str, verifier: Verifier) -> Claims:
         raise TokenError("audience", f"The aud claim is {audience!r}, and must be {expected}.")
     if claims.get("type", "access") != "access":
         raise TokenError("type", "The type claim says that it is not an access token.")
+    if not is_oauth and "at_hash" in claims:  # OpenID Connect Core, section 3.1.3.6
+        raise TokenError("type", "The at_hash claim says that it is an ID token.")
     user_id, client_id = _user_id(claims), claims.get("client_id")
     if is_oauth and not is_id(client_id):
         raise TokenError("client", "The token has no client_id claim, which an at+jwt must have.")

@@ -444,6 +444,7 @@ NO_ACCESS_TOKENS: Table = [
     ("an ID token for another client", "audience", by(KEYS["EdDSA"], None, {"typ": "JWT"}, aud="client-1")),
     ("an ID token of the OAuth provider", "issuer", by(KEYS["EdDSA"], iss=OAUTH["iss"], aud="client-1")),
     ("an ID token for a client of this API's name", "issuer", by(KEYS["EdDSA"], iss=OAUTH["iss"], aud=ISSUER)),
+    ("an ID token where the issuer counts", "type", claiming(at_hash="x", auth_time=YEAR_2023)),
     ("a security event", "type", by(KEYS["EdDSA"], None, {"typ": "secevent+jwt"})),
 ]
 
