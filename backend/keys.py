@@ -22,21 +22,48 @@ FRESH_SECONDS = 10 * 60
 STALE_SECONDS = 24 * 60 * 60
 SECONDS_BETWEEN_FETCHES = 5
 MAX_ANSWER_BYTES = 256 * 1024
-MIN_RSA_BITS = 2048
+RSA_BITS = range(2048, 8192 + 1)
 RSA_ALGORITHMS = ("RS256", "PS256")
 ALGORITHM_OF_CURVE = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("EC", "P-521"): "ES512"}
 JWKS_ALGORITHMS = (*ALGORITHM_OF_CURVE.values(), *RSA_ALGORITHMS)
 # The members of private and symmetric keys: RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1; RFC 8037, section 2.
 SECRET_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
+# The field of Ed25519 and the d of its curve, -x² + y² = 1 + dx²y² (RFC 8032, section 5.1).
+P = 2**255 - 19
+D = -121665 * pow(121666, -1, P) % P
+# An RSA modulus that ROCA factors (CVE-2017-15361) is a power of 65537 modulo each of these primes. Of others, one in
+# 2^27 is.
+ROCA_PRIMES = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
 
 log = structlog.get_logger()
+
+
+def _is_ed25519_key(encoded: bytes) -> bool:
+    """Return whether 32 bytes encode, in the one right way, a point that can be a public key (RFC 8032, section 5.1.3).
+
+    Anybody can sign for a point whose order divides 8, and `cryptography` takes such points.
+    """
+    y = int.from_bytes(encoded, "little") % 2**255  # the highest bit is the sign of x
+    x_squared = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    is_on_curve = pow(x_squared, (P - 1) // 2, P) == 1  # a square that is not 0: with x = 0, the order is 1 or 2
+    # The order is 4 where y = 0, and 8 where doubling the point leads there: its y is then (y² + x²) over something.
+    return y < P and is_on_curve and y * (y * y + x_squared) % P != 0
+
+
+def _is_rsa_modulus(n: int) -> bool:
+    """Return whether an RSA modulus is of a good size, and not of a kind that is known to be easy to factor."""
+    is_roca = all(n % prime in {pow(65537, exponent, prime) for exponent in range(prime)} for prime in ROCA_PRIMES)
+    return n.bit_length() in RSA_BITS and n % 2 == 1 and not is_roca
 
 
 class EdDSAKey(Key):  # type: ignore[misc]
     """An Ed25519 public key for python-jose, which does not know EdDSA (RFC 8037)."""
 
     def __init__(self, key: Mapping[str, str], algorithm: str) -> None:
-        self._public_key = Ed25519PublicKey.from_public_bytes(base64url_decode(key["x"].encode()))
+        encoded = base64url_decode(key["x"].encode())
+        if not _is_ed25519_key(encoded):
+            raise ValueError("not a public key")
+        self._public_key = Ed25519PublicKey.from_public_bytes(encoded)
 
     def verify(self, msg: bytes, sig: bytes) -> bool:
         try:
@@ -88,10 +115,11 @@ def _verification_key(member: Mapping[str, Any]) -> VerificationKey | None:
         algorithm = member["alg"]
     if algorithm is None or member.get("alg", algorithm) != algorithm or member.get("use", "sig") != "sig":
         return None
-    if "verify" not in member.get("key_ops", ["verify"]):
+    operations = member.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
         return None
     key = jwk.construct(dict(member), algorithm)
-    if member["kty"] == "RSA" and key.prepared_key.key_size < MIN_RSA_BITS:
+    if member["kty"] == "RSA" and not _is_rsa_modulus(key.prepared_key.public_numbers().n):
         return None
     return VerificationKey(algorithm, key)
 

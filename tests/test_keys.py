@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from tests.project import PATIENCE_SECONDS
 from tests.tokens import (
     _GENERATE,
     FOREVER,
+    RSA,
     Answer,
     Clock,
     Endpoint,
@@ -340,6 +342,39 @@ def changed(algorithm: str, **members: Any) -> dict[str, Any]:
     return {name: value for name, value in key.items() if value is not None}
 
 
+def integer(number: int) -> str:
+    return base64url(number.to_bytes((number.bit_length() + 7) // 8 or 1, "big"))
+
+
+PRODUCT = prod(number for number in range(2, 702) if all(number % divisor for divisor in range(2, number)))
+NO_RSA_MODULI = {
+    "2047 bits": 2**2047 - 1,
+    "8193 bits": 2**8192 + 1,
+    "200,000 bits": 2**200_000 - 1,
+    "an even n": RSA.public_key().public_numbers().n + 1,
+    # Two primes as a faulty smart card makes them: k·M + 65537^a mod M, where M is the product of the first 126 primes.
+    "an n that ROCA factors": prod(6925650131069390 * PRODUCT + pow(65537, a, PRODUCT) for a in (27, 37)),
+}
+# The points whose order divides 8, in each of their encodings; and what encodes no point, or not in the one right way.
+NO_ED25519_KEYS = {
+    "order 1": "01" + 31 * "00",
+    "order 1 and a sign": "01" + 30 * "00" + "80",
+    "order 1 and y = p + 1": "ee" + 30 * "ff" + "7f",
+    "order 1, y = p + 1 and a sign": "ee" + 31 * "ff",
+    "order 2": "ec" + 30 * "ff" + "7f",
+    "order 2 and a sign": "ec" + 31 * "ff",
+    "order 4": 32 * "00",
+    "order 4 and a sign": 31 * "00" + "80",
+    "order 4 and y = p": "ed" + 30 * "ff" + "7f",
+    "order 4, y = p and a sign": "ed" + 31 * "ff",
+    "order 8": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "order 8 and a sign": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "order 8 and the other y": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "order 8, the other y and a sign": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "y = p + 3": "f0" + 30 * "ff" + "7f",
+    "no point": "02" + 31 * "00",
+}
+
 UNUSABLE_KEYS: dict[str, dict[str, Any]] = {
     "an unknown kty": {"kty": "AKP", "kid": "bad", "alg": "ML-DSA-44", "pub": "AA"},
     "no kty": changed("EdDSA", kty=None),
@@ -350,11 +385,11 @@ UNUSABLE_KEYS: dict[str, dict[str, Any]] = {
     "P-384": {**SigningKey("ES384", "bad", ec.generate_private_key(ec.SECP384R1())).jwk},
     "the crv of another kty": changed("ES256", kty="OKP"),
     "RSA of 1024 bits": SigningKey("RS256", "bad", rsa.generate_private_key(65537, 1024)).jwk,  # noqa: S505
-    "RSA of 2047 bits": changed("RS256", n=base64url(bytes([0x7F]) + b"\xff" * 255)),
+    **{f"RSA with {name}": changed("PS256", n=integer(n)) for name, n in NO_RSA_MODULI.items()},
     "RSA without alg": changed("RS256", alg=None),
     **{f"RSA with {name}": changed("RS256", alg=name) for name in ("RS384", "RS512", "PS512", "HS256", "none", "")},
     "RSA without n": changed("PS256", n=None),
-    "RSA with e = 1": changed("PS256", e="AQ"),
+    **{f"RSA with e = {e}": changed("PS256", e=integer(e)) for e in (0, 1, 2, 4, 65536)},
     "EdDSA with ES256": changed("EdDSA", alg="ES256"),
     "EdDSA with HS256": changed("EdDSA", alg="HS256"),
     "P-256 with ES512": changed("ES256", alg="ES512"),
@@ -364,15 +399,17 @@ UNUSABLE_KEYS: dict[str, dict[str, Any]] = {
     "use enc": changed("EdDSA", use="enc"),
     "a use that is a list": changed("EdDSA", use=["sig"]),
     "key_ops to encrypt": changed("ES256", key_ops=["encrypt"]),
-    "key_ops that is a number": changed("ES256", key_ops=5),
+    **{f"key_ops {value!r}": changed("ES256", key_ops=value) for value in (5, "verify", {"verify": 1}, ["sign"])},
     "no kid": changed("EdDSA", kid=None),
     "an empty kid": changed("EdDSA", kid=""),
     "EdDSA without x": changed("EdDSA", x=None),
-    "EdDSA with a short x": changed("EdDSA", x=base64url(bytes(31))),
-    "EdDSA with a long x": changed("EdDSA", x=base64url(bytes(33))),
+    "EdDSA with a short x": changed("EdDSA", x=base64url(b"\x03".ljust(31, b"\0"))),
+    "EdDSA with a long x": changed("EdDSA", x=base64url(b"\x03".ljust(33, b"\0"))),
     "EdDSA with an x that is a number": changed("EdDSA", x=1),
     "EdDSA with an x that is not base64url": changed("EdDSA", x="é" * 43),
+    **{f"EdDSA with {name}": changed("EdDSA", x=base64url(bytes.fromhex(x))) for name, x in NO_ED25519_KEYS.items()},
     "EC off its curve": changed("ES256", x=base64url(bytes(32))),
+    "EC at 0, 0": changed("ES512", x=base64url(bytes(66)), y=base64url(bytes(66))),
     "EC without y": changed("ES512", y=None),
 }
 
@@ -383,6 +420,15 @@ def test_a_key_that_cannot_be_used_is_passed_over_and_the_others_serve(endpoint:
     key_set = fetched(endpoint)
     assert key_set.error is None
     assert {kid: key.algorithm for kid, key in key_set.keys.items()} == {"before": "ES512", "after": "EdDSA"}
+
+
+def test_no_good_key_is_taken_for_one_that_cannot_be_used(endpoint: Endpoint) -> None:
+    largest = {"kty": "RSA", "kid": "largest", "alg": "RS256", "n": integer(2**8192 - 1), "e": "Aw"}
+    smallest = {**largest, "kid": "smallest", "n": integer(2**2047 + 1)}
+    small_y = {"kty": "OKP", "crv": "Ed25519", "kid": "y = 3", "x": base64url(b"\x03".ljust(32, b"\0"))}
+    keys = [key_pair(f"{algorithm} {n}", algorithm).jwk for algorithm in _GENERATE for n in range(100)]
+    endpoint.answer = Answer(jwks(largest, smallest, small_y, *keys))
+    assert len(fetched(endpoint).keys) == 3 + len(keys)
 
 
 @pytest.mark.parametrize("algorithm", _GENERATE)
