@@ -290,10 +290,10 @@ def opened(token: str, verifier: Verifier, types: tuple[str, ...]) -> tuple[str,
         key = verifier.key_set.keys.get(kid)
         if key is None:
             raise UnknownKeyError("unknown_kid", "The key set holds no key with the kid of the token.")
-    if key is None or key.algorithm != algorithm:
+    if key is None or algorithm not in key.names:
         raise TokenError("algorithm", "This API has no key for the alg of the token.")
     try:
-        jws.verify(token, key.key, [key.algorithm])
+        jws.verify(token, key.key, key.names)
     except JOSEError:
         raise TokenError("signature", "The signature does not match the key: the token was altered.") from None
 

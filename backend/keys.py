@@ -25,7 +25,9 @@ MAX_ANSWER_BYTES = 256 * 1024
 RSA_BITS = range(2048, 8192 + 1)
 RSA_ALGORITHMS = ("RS256", "PS256")
 ALGORITHM_OF_CURVE = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("EC", "P-521"): "ES512"}
-JWKS_ALGORITHMS = (*ALGORITHM_OF_CURVE.values(), *RSA_ALGORITHMS)
+# With this curve, EdDSA is called Ed25519 since RFC 9864. A JWK and its tokens may each use either name.
+NAMES = {"EdDSA": ("EdDSA", "Ed25519")}
+JWKS_ALGORITHMS = (*ALGORITHM_OF_CURVE.values(), *RSA_ALGORITHMS, "Ed25519")
 # The members of private and symmetric keys: RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1; RFC 8037, section 2.
 SECRET_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
 # The field of Ed25519 and the d of its curve, -x² + y² = 1 + dx²y² (RFC 8032, section 5.1).
@@ -98,6 +100,11 @@ class VerificationKey:
     algorithm: str
     key: Key
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a JWK or a token may call the algorithm."""
+        return NAMES.get(self.algorithm, (self.algorithm,))
+
 
 def shared_secret(secret: str) -> VerificationKey:
     """Return the key that Better Auth's `jwt.sign` recipe signs with: the UTF-8 bytes of its secret."""
@@ -113,15 +120,17 @@ def _verification_key(member: Mapping[str, Any]) -> VerificationKey | None:
     algorithm = ALGORITHM_OF_CURVE.get((member.get("kty"), member.get("crv")))  # type: ignore[arg-type]
     if member.get("kty") == "RSA" and member.get("alg") in RSA_ALGORITHMS:
         algorithm = member["alg"]
-    if algorithm is None or member.get("alg", algorithm) != algorithm or member.get("use", "sig") != "sig":
+    if algorithm is None or member.get("use", "sig") != "sig":
         return None
     operations = member.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         return None
-    key = jwk.construct(dict(member), algorithm)
-    if member["kty"] == "RSA" and not _is_rsa_modulus(key.prepared_key.public_numbers().n):
+    key = VerificationKey(algorithm, jwk.construct(dict(member), algorithm))
+    if member.get("alg", algorithm) not in key.names:
         return None
-    return VerificationKey(algorithm, key)
+    if member["kty"] == "RSA" and not _is_rsa_modulus(key.key.prepared_key.public_numbers().n):
+        return None
+    return key
 
 
 def parse_key_set(body: bytes) -> dict[str, VerificationKey]:

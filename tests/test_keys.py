@@ -27,6 +27,7 @@ from tests.tokens import (
     Endpoint,
     SigningKey,
     base64url,
+    by,
     jwks,
     key_pair,
     publishing,
@@ -382,6 +383,7 @@ UNUSABLE_KEYS: dict[str, dict[str, Any]] = {
     "a kty in lower case": changed("ES256", kty="ec"),
     "a crv that is an object": changed("EdDSA", crv={}),
     "X25519": changed("EdDSA", crv="X25519", alg=None),
+    "Ed448": changed("EdDSA", crv="Ed448", alg=None, x=base64url(bytes(range(57)))),
     "P-384": {**SigningKey("ES384", "bad", ec.generate_private_key(ec.SECP384R1())).jwk},
     "the crv of another kty": changed("ES256", kty="OKP"),
     "RSA of 1024 bits": SigningKey("RS256", "bad", rsa.generate_private_key(65537, 1024)).jwk,  # noqa: S505
@@ -390,11 +392,10 @@ UNUSABLE_KEYS: dict[str, dict[str, Any]] = {
     **{f"RSA with {name}": changed("RS256", alg=name) for name in ("RS384", "RS512", "PS512", "HS256", "none", "")},
     "RSA without n": changed("PS256", n=None),
     **{f"RSA with e = {e}": changed("PS256", e=integer(e)) for e in (0, 1, 2, 4, 65536)},
-    "EdDSA with ES256": changed("EdDSA", alg="ES256"),
-    "EdDSA with HS256": changed("EdDSA", alg="HS256"),
+    **{f"EdDSA with {name}": changed("EdDSA", alg=name) for name in ("ES256", "HS256", "Ed448", "ed25519", "")},
     "P-256 with ES512": changed("ES256", alg="ES512"),
     "P-521 with ES256": changed("ES512", alg="ES256"),
-    "P-256 with RS256": changed("ES256", alg="RS256"),
+    **{f"P-256 with {name}": changed("ES256", alg=name) for name in ("RS256", "EdDSA", "Ed25519")},
     "an alg that is a list": changed("EdDSA", alg=["EdDSA"]),
     "use enc": changed("EdDSA", use="enc"),
     "a use that is a list": changed("EdDSA", use=["sig"]),
@@ -438,3 +439,16 @@ def test_a_key_may_say_more_or_less_about_itself(endpoint: Endpoint, algorithm: 
         del key["alg"]
     endpoint.answer = Answer(jwks(key))
     assert {kid: key.algorithm for kid, key in fetched(endpoint).keys.items()} == {"bad": algorithm}
+
+
+@pytest.mark.parametrize("published", ["EdDSA", "Ed25519", None])
+def test_eddsa_goes_by_either_of_its_names(endpoint: Endpoint, database_url: str, published: str | None) -> None:
+    key, other = key_pair("bad"), key_pair("other", "ES256")
+    endpoint.answer = Answer(jwks({**changed("EdDSA", alg=published), "x": key.jwk["x"]}, other.jwk))
+    with api_for(endpoint, database_url) as client:
+        for name in ("EdDSA", "Ed25519"):
+            assert ask(client, by(key, None, {"alg": name})).status_code == 200
+            for token in (by(key, other.sign, {"alg": name}), by(other, None, {"alg": name})):
+                assert_problem(ask(client, token), 401, "INVALID_TOKEN")
+        for name in ("Ed448", "ed25519", "ES256"):
+            assert_problem(ask(client, by(key, None, {"alg": name})), 401, "INVALID_TOKEN")
