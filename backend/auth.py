@@ -366,8 +366,8 @@ async def _verify_with_fresh_keys(token: str, verifier: Verifier) -> Claims:
         return verify(token, verifier)
     except UnknownKeyError:
         assert verifier.key_set is not None
-        await verifier.key_set.refresh()
-        if not verifier.key_set.usable:
+        kid = _object("header", _part("header", token.partition(".")[0]))["kid"]
+        if not await verifier.key_set.refresh(kid):
             raise Problem(
                 "AUTH_KEYS_UNAVAILABLE",
                 "The keys that verify tokens cannot be fetched. Try again in a moment.",

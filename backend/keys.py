@@ -20,8 +20,12 @@ from jose.utils import base64url_decode
 FETCH_TIMEOUT_SECONDS = 2
 FRESH_SECONDS = 10 * 60
 STALE_SECONDS = 24 * 60 * 60
-SECONDS_BETWEEN_FETCHES = 5
+RETRY_SECONDS = 5  # if nobody asks for a key
+SECONDS_BETWEEN_FETCHES = 1  # from start to start
+MAX_WAITING = 1000
 MAX_ANSWER_BYTES = 256 * 1024
+# no-cache: what a cache in between has kept may be older than a key.
+REQUEST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
 RSA_BITS = range(2048, 8192 + 1)
 RSA_ALGORITHMS = ("RS256", "PS256")
 ALGORITHM_OF_CURVE = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("EC", "P-521"): "ES512"}
@@ -172,8 +176,10 @@ class KeySet:
         self._keys: dict[str, VerificationKey] = {}
         self._body = b""
         self._fetched_at = -float("inf")
-        self._tried_at = -float("inf")
+        self._began_at = -float("inf")
+        self._begun = self._ended = 0  # how many fetches have
         self._fetch: asyncio.Task[None] | None = None
+        self._waiting = 0
         self.error: str | None = None
 
     @property
@@ -190,22 +196,35 @@ class KeySet:
         """The keys by kid, from the last successful fetch; empty if that was too long ago."""
         return self._keys if self.usable else {}
 
-    async def refresh(self) -> None:
-        """Fetch the set, or join a fetch in progress; do nothing within 5 s of the last try."""
-        if self._fetch is None or self._fetch.done():
-            if time.monotonic() - self._tried_at < SECONDS_BETWEEN_FETCHES:
-                return
-            self._tried_at = time.monotonic()
-            self._fetch = asyncio.create_task(self._replace())
-        await asyncio.shield(self._fetch)  # a cancelled caller must not cancel it for the others
+    async def refresh(self, kid: str | None = None) -> bool:
+        """Wait for a fetch that begins after this call, or until `kid` is known; return False if the fetch failed.
+
+        A fetch in progress can bring a new key, but not prove that there is none: it may have asked before the key
+        was published. All who wait share the next fetch. If too many wait, the answer is False at once.
+        """
+        if self._waiting >= MAX_WAITING:
+            return False
+        own = self._begun + 1
+        self._waiting += 1
+        try:
+            while self._ended < own and kid not in self.keys:
+                if self._fetch is None or self._fetch.done():
+                    self._fetch = asyncio.create_task(self._replace())
+                await asyncio.shield(self._fetch)  # a cancelled caller must not cancel it for the others
+        finally:
+            self._waiting -= 1
+        return self.error is None
 
     async def keep_fresh(self) -> None:
         """Fetch now, and again whenever the set is no longer fresh; never returns."""
         while True:
             await self.refresh()
-            await asyncio.sleep(max(FRESH_SECONDS - self.age, SECONDS_BETWEEN_FETCHES))
+            await asyncio.sleep(max(FRESH_SECONDS - self.age, RETRY_SECONDS))
 
     async def _replace(self) -> None:
+        await asyncio.sleep(self._began_at + SECONDS_BETWEEN_FETCHES - time.monotonic())
+        self._began_at = time.monotonic()
+        self._begun += 1
         try:
             body = await self._download()
             if body != self._body:  # else keep the same object: a new one empties VerifiedTokens
@@ -215,6 +234,8 @@ class KeySet:
         except KeySetError as error:
             self.error = str(error)
             log.warning("jwks_fetch_failed", reason=self.error)
+        finally:
+            self._ended = self._begun
 
     async def _download(self) -> bytes:
         import httpx  # here: a start with only the shared secret does not need it
@@ -224,9 +245,7 @@ class KeySet:
             async with (
                 asyncio.timeout(FETCH_TIMEOUT_SECONDS),
                 httpx.AsyncClient(follow_redirects=False) as client,
-                client.stream(
-                    "GET", self.url, headers={"Accept": "application/json", "Accept-Encoding": "identity"}
-                ) as response,
+                client.stream("GET", self.url, headers=REQUEST_HEADERS) as response,
             ):
                 if response.status_code != 200:
                     raise KeySetError(f"the endpoint answered {response.status_code}")
