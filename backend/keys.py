@@ -24,6 +24,7 @@ RETRY_SECONDS = 5  # if nobody asks for a key
 SECONDS_BETWEEN_FETCHES = 1  # from start to start
 MAX_WAITING = 1000
 MAX_ANSWER_BYTES = 256 * 1024
+MAX_KEYS = 1000  # reading as many empty ones as there is room for would hold up everybody for seconds
 # no-cache: what a cache in between has kept may be older than a key.
 REQUEST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
 RSA_BITS = range(2048, 8192 + 1)
@@ -150,6 +151,8 @@ def parse_key_set(body: bytes) -> dict[str, VerificationKey]:
         kids = [member.get("kid") for member in members]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise KeySetError("the answer is not a JSON Web Key Set") from None
+    if len(members) > MAX_KEYS:
+        raise KeySetError(f"the set has more than {MAX_KEYS} keys")
     if any(member.get("kty") == "oct" or SECRET_MEMBERS & member.keys() for member in members):
         raise KeySetError("the set holds a private or symmetric key")
     named = [kid for kid in kids if kid is not None]

@@ -345,6 +345,7 @@ REFUSED_ANSWERS: dict[str, tuple[Answer | None, str]] = {
     "permanent redirect": (Answer(jwks(NEXT.jwk), 308, {"Location": "/elsewhere"}), "answered 308"),
     "too large": (Answer(jwks(NEXT.jwk).ljust(MAX_ANSWER_BYTES + 1)), "larger"),
     "too large, zipped": (Answer(gzip.compress(jwks(NEXT.jwk).ljust(2**24)), 200, {"Content-Encoding": "gzip"}), ""),
+    "too many keys": (Answer(jwks(NEXT.jwk, *[{}] * 1000)), "more than 1000 keys"),
     "HTML": (Answer(b"<!doctype html><title>Sign in</title>", headers={"Content-Type": "text/html"}), "JSON"),
     "nothing": (Answer(), "JSON"),
     "not UTF-8": (Answer(jwks(NEXT.jwk, {"kid": "\xff"}).replace(b"\\u00ff", b"\xff")), "JSON"),
@@ -412,8 +413,8 @@ def test_an_environment_that_httpx_cannot_work_with_is_one_more_failed_fetch(
     assert key_set.error is not None
 
 
-def test_the_largest_answer_that_is_taken_is_256_kib(endpoint: Endpoint, old: SigningKey) -> None:
-    endpoint.answer = Answer(jwks(old.jwk).ljust(256 * 1024))
+def test_the_largest_answer_that_is_taken_is_256_kib_and_1000_keys(endpoint: Endpoint, old: SigningKey) -> None:
+    endpoint.answer = Answer(jwks(old.jwk, *[{}] * 999).ljust(256 * 1024))
     assert set(fetched(endpoint).keys) == {"old"}
 
 
