@@ -293,10 +293,10 @@ def opened(token: str, verifier: Verifier, types: tuple[str, ...]) -> tuple[str,
         key = verifier.key_set.keys.get(kid)
         if key is None:
             raise UnknownKeyError("unknown_kid", "The key set holds no key with the kid of the token.")
-    if key is None or key.algorithm != algorithm:
+    if key is None or algorithm not in key.names:
         raise TokenError("algorithm", "This API has no key for the alg of the token.")
     try:
-        jws.verify(token, key.key, [key.algorithm])
+        jws.verify(token, key.key, key.names)
     except JOSEError:
         raise TokenError("signature", "The signature does not match the key: the token was altered.") from None
 
@@ -375,8 +375,8 @@ async def with_fresh_keys(verifying: Callable[[str, Verifier], Verified], token:
         return verifying(token, verifier)
     except UnknownKeyError:
         assert verifier.key_set is not None
-        await verifier.key_set.refresh()
-        if not verifier.key_set.usable:
+        kid = _object("header", _part("header", token.partition(".")[0]))["kid"]
+        if not await verifier.key_set.refresh(kid):
             raise Problem(
                 "AUTH_KEYS_UNAVAILABLE",
                 "The keys that verify tokens cannot be fetched. Try again in a moment.",

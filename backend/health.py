@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from backend import isolation, migrations
 from backend.database import Db
-from backend.keys import FRESH_SECONDS, SECONDS_BETWEEN_FETCHES
+from backend.keys import FRESH_SECONDS, RETRY_SECONDS
 from backend.problems import Problem
 
 router = APIRouter(tags=["health"])
@@ -61,7 +61,7 @@ async def _keys(request: Request) -> str | None:
         if verifier.secret is None:
             raise CheckFailedError("There is no key of the JWKS, so no token can be verified.")
         return "There is no key of the JWKS: only tokens of the shared secret can be verified."
-    if verifier.key_set.age > FRESH_SECONDS + 2 * SECONDS_BETWEEN_FETCHES:
+    if verifier.key_set.age > FRESH_SECONDS + 2 * RETRY_SECONDS:
         return "The JWKS cannot be fetched; the keys of the last fetch serve."
     return None
 

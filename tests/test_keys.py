@@ -4,9 +4,12 @@ import asyncio
 import gzip
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from math import prod
+from threading import Event
 from typing import Any
 
 import httpx
@@ -20,11 +23,13 @@ from tests.project import PATIENCE_SECONDS
 from tests.tokens import (
     _GENERATE,
     FOREVER,
+    RSA,
     Answer,
     Clock,
     Endpoint,
     SigningKey,
     base64url,
+    by,
     jwks,
     key_pair,
     publishing,
@@ -81,11 +86,21 @@ def ask(client: httpx.Client, token: str) -> httpx.Response:
     return client.get("/api/me", headers={"Authorization": f"Bearer {token}"})
 
 
+def assert_unavailable(answer: httpx.Response) -> None:
+    assert_problem(answer, 503, "AUTH_KEYS_UNAVAILABLE")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "WWW-Authenticate" not in answer.headers
+
+
 def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.005)
+
+
+async def fetch_has_begun(endpoint: Endpoint, number: int) -> None:
+    await asyncio.to_thread(eventually, lambda: endpoint.fetches == number)
 
 
 def fetched(endpoint: Endpoint) -> KeySet:
@@ -116,46 +131,114 @@ def test_an_unknown_kid_fetches_at_once_so_that_a_new_key_works_unannounced(
     assert ask(client, new.token()).status_code == 200
     assert ask(client, old.token()).status_code == 200
     assert endpoint.fetches == 2
+    assert endpoint.request_headers[1]["Cache-Control"] == "no-cache"
 
 
-def test_a_flood_of_unknown_kids_makes_one_fetch_in_five_seconds(
-    client: httpx.Client, endpoint: Endpoint, clock: Clock, old: SigningKey, new: SigningKey
+def test_a_kid_that_a_new_fetch_does_not_bring_is_a_401(
+    client: httpx.Client, endpoint: Endpoint, clock: Clock, new: SigningKey
 ) -> None:
     clock.now += SECONDS_BETWEEN_FETCHES
-    endpoint.gate.clear()
-    with ThreadPoolExecutor(40) as pool:
-        answers = [pool.submit(ask, client, key_pair(f"made up {n}").token()) for n in range(120)]
-        eventually(lambda: endpoint.fetches == 2)
-        endpoint.gate.set()
-    for answer in answers:
-        assert_problem(answer.result(), 401, "INVALID_TOKEN")
-    assert endpoint.fetches == 2
-
-    endpoint.publish(old, new)
-    clock.now += SECONDS_BETWEEN_FETCHES - 0.1
     assert_problem(ask(client, new.token()), 401, "INVALID_TOKEN")
     assert endpoint.fetches == 2
-    clock.now += 0.1
-    assert ask(client, new.token()).status_code == 200
-    assert endpoint.fetches == 3
 
 
-def test_all_who_ask_during_a_fetch_share_it_and_one_who_leaves_does_not_end_it(endpoint: Endpoint) -> None:
-    async def scenario() -> KeySet:
+def test_in_a_flood_of_unknown_kids_a_key_made_just_now_is_taken_and_fetches_are_a_second_apart(
+    endpoint: Endpoint, database_url: str, old: SigningKey
+) -> None:
+    floods, over = 50, Event()
+
+    def flood(client: httpx.Client, number: int) -> Counter[int]:
+        codes: Counter[int] = Counter()
+        while not over.is_set():
+            codes[ask(client, key_pair(f"made up {number} {codes.total()}").token()).status_code] += 1
+        return codes
+
+    started = time.monotonic()
+    with api_for(endpoint, database_url) as client, ThreadPoolExecutor(floods) as pool:
+        floods_codes = [pool.submit(flood, client, number) for number in range(floods)]
+        try:
+            for number in range(5):
+                new = key_pair(f"new {number}")
+                endpoint.publish(old, new)
+                assert ask(client, new.token()).status_code == 200
+                assert ask(client, old.token()).status_code == 200
+        finally:
+            over.set()
+        assert {code for codes in floods_codes for code in codes.result()} == {401}
+    # A busy machine can only make them come later.
+    assert all(at - started > number - 0.1 for number, at in enumerate(endpoint.times))
+    assert set(endpoint.at_once) == {1}
+
+
+def test_a_fetch_in_progress_can_bring_a_key_but_not_say_that_there_is_none(
+    endpoint: Endpoint, clock: Clock, old: SigningKey, new: SigningKey
+) -> None:
+    async def scenario() -> None:
         key_set = KeySet(endpoint.url)
         endpoint.gate.clear()
-        first, *others = [asyncio.create_task(key_set.refresh()) for _ in range(50)]
-        await asyncio.to_thread(eventually, lambda: endpoint.fetches == 1)
-        first.cancel()
-        late = asyncio.create_task(key_set.refresh())
-        await asyncio.wait([first])
-        assert first.cancelled()
-        assert not any(task.done() for task in (*others, late))
+        first = asyncio.create_task(key_set.refresh())
+        await fetch_has_begun(endpoint, 1)
+        endpoint.publish(old, new)
+        brought, *waiting = [asyncio.create_task(key_set.refresh(kid)) for kid in ("old", "new", "none", None)]
+        clock.now += SECONDS_BETWEEN_FETCHES
+        await asyncio.sleep(0)
         endpoint.gate.set()
-        await asyncio.gather(*others, late)
-        return key_set
+        assert await first
+        assert await brought
+        assert set(key_set.keys) == {"old"}
+        assert not any(task.done() for task in waiting)
+        assert await asyncio.gather(*waiting) == [True, True, True]
+        assert set(key_set.keys) == {"old", "new"}
 
-    assert set(asyncio.run(scenario()).keys) == {"old"}
+    asyncio.run(scenario())
+    assert endpoint.at_once == [1, 1]
+
+
+def test_all_who_wait_share_the_next_fetch_and_one_who_leaves_does_not_end_it(endpoint: Endpoint, clock: Clock) -> None:
+    async def scenario() -> None:
+        key_set = KeySet(endpoint.url)
+        for fetches in (1, 2):
+            endpoint.gate.clear()
+            first, *others = [asyncio.create_task(key_set.refresh()) for _ in range(50)]
+            await fetch_has_begun(endpoint, fetches)
+            first.cancel()
+            await asyncio.wait([first])
+            assert first.cancelled()
+            assert not any(task.done() for task in others)
+            clock.now += SECONDS_BETWEEN_FETCHES
+            endpoint.gate.set()
+            assert await asyncio.gather(*others) == [True] * 49
+
+    asyncio.run(scenario())
+    assert endpoint.at_once == [1, 1]
+
+
+def test_only_so_many_may_wait_for_a_fetch(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        key_set = KeySet(endpoint.url)
+        endpoint.gate.clear()
+        waiting = [asyncio.create_task(key_set.refresh("old")) for _ in range(3)]
+        await fetch_has_begun(endpoint, 1)
+        assert not await key_set.refresh("old")
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        waiting[0] = asyncio.create_task(key_set.refresh("old"))  # in the place of the one who left
+        await asyncio.sleep(0)
+        assert not await key_set.refresh("old")
+        endpoint.gate.set()
+        assert await asyncio.gather(*waiting) == [True, True, True]
+        assert await key_set.refresh("old")
+
+    monkeypatch.setattr("backend.keys.MAX_WAITING", 3)
+    asyncio.run(scenario())
+
+
+def test_where_too_many_wait_an_unknown_kid_is_a_503_at_once_and_a_known_one_is_taken(
+    client: httpx.Client, endpoint: Endpoint, old: SigningKey, new: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.keys.MAX_WAITING", 0)
+    assert_unavailable(ask(client, new.token()))
+    assert ask(client, old.token()).status_code == 200
     assert endpoint.fetches == 1
 
 
@@ -181,6 +264,7 @@ def test_a_key_that_was_taken_out_of_the_set_is_refused_after_the_next_fetch(
     clock.now += SECONDS_BETWEEN_FETCHES
     assert ask(client, old.token()).status_code == 200  # nobody has looked yet
     assert ask(client, new.token()).status_code == 200
+    clock.now += SECONDS_BETWEEN_FETCHES
     assert_problem(ask(client, old.token()), 401, "INVALID_TOKEN")
 
 
@@ -189,6 +273,7 @@ def test_a_set_that_is_no_longer_fresh_is_fetched_without_being_asked(
 ) -> None:
     monkeypatch.setattr("backend.keys.FRESH_SECONDS", 0.01)
     monkeypatch.setattr("backend.keys.SECONDS_BETWEEN_FETCHES", 0)
+    monkeypatch.setattr("backend.keys.RETRY_SECONDS", 0)
     with api_for(endpoint, database_url):
         eventually(lambda: endpoint.fetches >= 2)
         for broken in (None, Answer(status=500), Answer(b"<html>")):  # and goes on being fetched
@@ -196,20 +281,21 @@ def test_a_set_that_is_no_longer_fresh_is_fetched_without_being_asked(
             eventually(lambda before=before: endpoint.fetches >= before + 2)  # type: ignore[misc]
 
 
-def test_keys_serve_for_a_day_while_the_endpoint_is_down_and_then_it_is_a_503(
+def test_while_the_endpoint_is_down_known_keys_serve_for_a_day_and_others_are_a_503(
     client: httpx.Client, endpoint: Endpoint, clock: Clock, old: SigningKey, new: SigningKey
 ) -> None:
     endpoint.answer = None
     clock.now += STALE_SECONDS - 1
-    assert_problem(ask(client, new.token()), 401, "INVALID_TOKEN")
+    assert_unavailable(ask(client, new.token()))
     assert endpoint.fetches == 2
     assert ask(client, old.token()).status_code == 200
 
     clock.now += SECONDS_BETWEEN_FETCHES
-    assert_problem(ask(client, old.token()), 503, "AUTH_KEYS_UNAVAILABLE")
+    assert_unavailable(ask(client, old.token()))
 
-    endpoint.publish(old)
+    endpoint.publish(old, new)
     clock.now += SECONDS_BETWEEN_FETCHES
+    assert ask(client, new.token()).status_code == 200
     assert ask(client, old.token()).status_code == 200
 
 
@@ -222,10 +308,7 @@ def test_an_endpoint_down_since_the_start_is_a_503_and_not_a_401_until_it_is_the
     try:
         with api_for(endpoint, database_url, secret) as client:
             for token in (old.token(), old.token(exp=0)):
-                answer = ask(client, token)
-                assert_problem(answer, 503, "AUTH_KEYS_UNAVAILABLE")
-                assert int(answer.headers["Retry-After"]) > 0
-                assert "WWW-Authenticate" not in answer.headers
+                assert_unavailable(ask(client, token))
             shared = ask(client, sign({"sub": "ann"}, secret=secret or "x" * 32))
             assert shared.status_code == (200 if secret else 401)
             endpoint.publish(old)
@@ -262,6 +345,7 @@ REFUSED_ANSWERS: dict[str, tuple[Answer | None, str]] = {
     "permanent redirect": (Answer(jwks(NEXT.jwk), 308, {"Location": "/elsewhere"}), "answered 308"),
     "too large": (Answer(jwks(NEXT.jwk).ljust(MAX_ANSWER_BYTES + 1)), "larger"),
     "too large, zipped": (Answer(gzip.compress(jwks(NEXT.jwk).ljust(2**24)), 200, {"Content-Encoding": "gzip"}), ""),
+    "too many keys": (Answer(jwks(NEXT.jwk, *[{}] * 1000)), "more than 1000 keys"),
     "HTML": (Answer(b"<!doctype html><title>Sign in</title>", headers={"Content-Type": "text/html"}), "JSON"),
     "nothing": (Answer(), "JSON"),
     "not UTF-8": (Answer(jwks(NEXT.jwk, {"kid": "\xff"}).replace(b"\\u00ff", b"\xff")), "JSON"),
@@ -329,8 +413,8 @@ def test_an_environment_that_httpx_cannot_work_with_is_one_more_failed_fetch(
     assert key_set.error is not None
 
 
-def test_the_largest_answer_that_is_taken_is_256_kib(endpoint: Endpoint, old: SigningKey) -> None:
-    endpoint.answer = Answer(jwks(old.jwk).ljust(256 * 1024))
+def test_the_largest_answer_that_is_taken_is_256_kib_and_1000_keys(endpoint: Endpoint, old: SigningKey) -> None:
+    endpoint.answer = Answer(jwks(old.jwk, *[{}] * 999).ljust(256 * 1024))
     assert set(fetched(endpoint).keys) == {"old"}
 
 
@@ -340,6 +424,39 @@ def changed(algorithm: str, **members: Any) -> dict[str, Any]:
     return {name: value for name, value in key.items() if value is not None}
 
 
+def integer(number: int) -> str:
+    return base64url(number.to_bytes((number.bit_length() + 7) // 8 or 1, "big"))
+
+
+PRODUCT = prod(number for number in range(2, 702) if all(number % divisor for divisor in range(2, number)))
+NO_RSA_MODULI = {
+    "2047 bits": 2**2047 - 1,
+    "8193 bits": 2**8192 + 1,
+    "200,000 bits": 2**200_000 - 1,
+    "an even n": RSA.public_key().public_numbers().n + 1,
+    # Two primes as a faulty smart card makes them: k·M + 65537^a mod M, where M is the product of the first 126 primes.
+    "an n that ROCA factors": prod(6925650131069390 * PRODUCT + pow(65537, a, PRODUCT) for a in (27, 37)),
+}
+# The points whose order divides 8, in each of their encodings; and what encodes no point, or not in the one right way.
+NO_ED25519_KEYS = {
+    "order 1": "01" + 31 * "00",
+    "order 1 and a sign": "01" + 30 * "00" + "80",
+    "order 1 and y = p + 1": "ee" + 30 * "ff" + "7f",
+    "order 1, y = p + 1 and a sign": "ee" + 31 * "ff",
+    "order 2": "ec" + 30 * "ff" + "7f",
+    "order 2 and a sign": "ec" + 31 * "ff",
+    "order 4": 32 * "00",
+    "order 4 and a sign": 31 * "00" + "80",
+    "order 4 and y = p": "ed" + 30 * "ff" + "7f",
+    "order 4, y = p and a sign": "ed" + 31 * "ff",
+    "order 8": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "order 8 and a sign": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "order 8 and the other y": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "order 8, the other y and a sign": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "y = p + 3": "f0" + 30 * "ff" + "7f",
+    "no point": "02" + 31 * "00",
+}
+
 UNUSABLE_KEYS: dict[str, dict[str, Any]] = {
     "an unknown kty": {"kty": "AKP", "kid": "bad", "alg": "ML-DSA-44", "pub": "AA"},
     "no kty": changed("EdDSA", kty=None),
@@ -347,32 +464,34 @@ UNUSABLE_KEYS: dict[str, dict[str, Any]] = {
     "a kty in lower case": changed("ES256", kty="ec"),
     "a crv that is an object": changed("EdDSA", crv={}),
     "X25519": changed("EdDSA", crv="X25519", alg=None),
+    "Ed448": changed("EdDSA", crv="Ed448", alg=None, x=base64url(bytes(range(57)))),
     "P-384": {**SigningKey("ES384", "bad", ec.generate_private_key(ec.SECP384R1())).jwk},
     "the crv of another kty": changed("ES256", kty="OKP"),
     "RSA of 1024 bits": SigningKey("RS256", "bad", rsa.generate_private_key(65537, 1024)).jwk,  # noqa: S505
-    "RSA of 2047 bits": changed("RS256", n=base64url(bytes([0x7F]) + b"\xff" * 255)),
+    **{f"RSA with {name}": changed("PS256", n=integer(n)) for name, n in NO_RSA_MODULI.items()},
     "RSA without alg": changed("RS256", alg=None),
     **{f"RSA with {name}": changed("RS256", alg=name) for name in ("RS384", "RS512", "PS512", "HS256", "none", "")},
     "RSA without n": changed("PS256", n=None),
-    "RSA with e = 1": changed("PS256", e="AQ"),
-    "EdDSA with ES256": changed("EdDSA", alg="ES256"),
-    "EdDSA with HS256": changed("EdDSA", alg="HS256"),
+    **{f"RSA with e = {e}": changed("PS256", e=integer(e)) for e in (0, 1, 2, 4, 65536)},
+    **{f"EdDSA with {name}": changed("EdDSA", alg=name) for name in ("ES256", "HS256", "Ed448", "ed25519", "")},
     "P-256 with ES512": changed("ES256", alg="ES512"),
     "P-521 with ES256": changed("ES512", alg="ES256"),
-    "P-256 with RS256": changed("ES256", alg="RS256"),
+    **{f"P-256 with {name}": changed("ES256", alg=name) for name in ("RS256", "EdDSA", "Ed25519")},
     "an alg that is a list": changed("EdDSA", alg=["EdDSA"]),
     "use enc": changed("EdDSA", use="enc"),
     "a use that is a list": changed("EdDSA", use=["sig"]),
     "key_ops to encrypt": changed("ES256", key_ops=["encrypt"]),
-    "key_ops that is a number": changed("ES256", key_ops=5),
+    **{f"key_ops {value!r}": changed("ES256", key_ops=value) for value in (5, "verify", {"verify": 1}, ["sign"])},
     "no kid": changed("EdDSA", kid=None),
     "an empty kid": changed("EdDSA", kid=""),
     "EdDSA without x": changed("EdDSA", x=None),
-    "EdDSA with a short x": changed("EdDSA", x=base64url(bytes(31))),
-    "EdDSA with a long x": changed("EdDSA", x=base64url(bytes(33))),
+    "EdDSA with a short x": changed("EdDSA", x=base64url(b"\x03".ljust(31, b"\0"))),
+    "EdDSA with a long x": changed("EdDSA", x=base64url(b"\x03".ljust(33, b"\0"))),
     "EdDSA with an x that is a number": changed("EdDSA", x=1),
     "EdDSA with an x that is not base64url": changed("EdDSA", x="é" * 43),
+    **{f"EdDSA with {name}": changed("EdDSA", x=base64url(bytes.fromhex(x))) for name, x in NO_ED25519_KEYS.items()},
     "EC off its curve": changed("ES256", x=base64url(bytes(32))),
+    "EC at 0, 0": changed("ES512", x=base64url(bytes(66)), y=base64url(bytes(66))),
     "EC without y": changed("ES512", y=None),
 }
 
@@ -385,6 +504,15 @@ def test_a_key_that_cannot_be_used_is_passed_over_and_the_others_serve(endpoint:
     assert {kid: key.algorithm for kid, key in key_set.keys.items()} == {"before": "ES512", "after": "EdDSA"}
 
 
+def test_no_good_key_is_taken_for_one_that_cannot_be_used(endpoint: Endpoint) -> None:
+    largest = {"kty": "RSA", "kid": "largest", "alg": "RS256", "n": integer(2**8192 - 1), "e": "Aw"}
+    smallest = {**largest, "kid": "smallest", "n": integer(2**2047 + 1)}
+    small_y = {"kty": "OKP", "crv": "Ed25519", "kid": "y = 3", "x": base64url(b"\x03".ljust(32, b"\0"))}
+    keys = [key_pair(f"{algorithm} {n}", algorithm).jwk for algorithm in _GENERATE for n in range(100)]
+    endpoint.answer = Answer(jwks(largest, smallest, small_y, *keys))
+    assert len(fetched(endpoint).keys) == 3 + len(keys)
+
+
 @pytest.mark.parametrize("algorithm", _GENERATE)
 def test_a_key_may_say_more_or_less_about_itself(endpoint: Endpoint, algorithm: str) -> None:
     key = {**changed(algorithm), "use": "sig", "key_ops": ["verify"], "x5t": "AA", "expiresAt": None}
@@ -392,3 +520,16 @@ def test_a_key_may_say_more_or_less_about_itself(endpoint: Endpoint, algorithm: 
         del key["alg"]
     endpoint.answer = Answer(jwks(key))
     assert {kid: key.algorithm for kid, key in fetched(endpoint).keys.items()} == {"bad": algorithm}
+
+
+@pytest.mark.parametrize("published", ["EdDSA", "Ed25519", None])
+def test_eddsa_goes_by_either_of_its_names(endpoint: Endpoint, database_url: str, published: str | None) -> None:
+    key, other = key_pair("bad"), key_pair("other", "ES256")
+    endpoint.answer = Answer(jwks({**changed("EdDSA", alg=published), "x": key.jwk["x"]}, other.jwk))
+    with api_for(endpoint, database_url) as client:
+        for name in ("EdDSA", "Ed25519"):
+            assert ask(client, by(key, None, {"alg": name})).status_code == 200
+            for token in (by(key, other.sign, {"alg": name}), by(other, None, {"alg": name})):
+                assert_problem(ask(client, token), 401, "INVALID_TOKEN")
+        for name in ("Ed448", "ed25519", "ES256"):
+            assert_problem(ask(client, by(key, None, {"alg": name})), 401, "INVALID_TOKEN")

@@ -3,10 +3,12 @@
 import hmac
 import json
 import threading
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -107,12 +109,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.paths.append(self.path)
+        self.server.request_headers.append(self.headers)
+        self.server.times.append(time.monotonic())
+        self.server.at_once.append(len(self.server.times) - len(self.server.ended))
+        answer = self.server.answer
         with suppress(ConnectionError):  # of a client that has heard enough
             while self.server.dripping and not self.server.gate.wait(0.01):
                 self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" if self.server.dripping == 1 else b" ")
                 self.server.dripping += 1
             self.server.gate.wait()
-            answer = self.server.answer
+            self.server.ended.append(self.path)  # before the client can know
             if answer is None:
                 return
             self.send_response(answer.status)
@@ -126,7 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Endpoint(ThreadingHTTPServer):
-    """A JWKS endpoint that does what a test wants: `answer` (None: hang up), and only when `gate` is open."""
+    """A JWKS endpoint that does what a test wants: the `answer` as it is when a request comes (None: hang up), and only
+    when `gate` is open. It notes what came, when, and how many requests were open then.
+    """
 
     daemon_threads = False  # so that the end waits for every answer
     request_queue_size = 128
@@ -137,6 +145,10 @@ class Endpoint(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/jwks"
         self.answer: Answer | None = Answer()
         self.paths: list[str] = []
+        self.request_headers: list[Message] = []
+        self.times: list[float] = []
+        self.at_once: list[int] = []
+        self.ended: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
         self.dripping = 0
