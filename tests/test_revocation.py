@@ -482,14 +482,14 @@ async def test_an_erasure_that_could_not_be_done_is_done_later(
     blocker = await Connection.open(database_url)
     await blocker.execute("BEGIN")
     await blocker.execute("SELECT FROM task WHERE user_id = %(user_id)s FOR UPDATE", values={"user_id": ann})
-    token = event(ACCOUNT_PURGED, of_user(ann), iat=int(time.time()) - 301)
+    token = event(ACCOUNT_PURGED, of_user(ann), iat=int(time.time()) - (301 if by_keeper else 0))
     assert_problem(api.tell(token), 503, "DATABASE_UNAVAILABLE")
     await blocker.execute("ROLLBACK")
     blocker.close()
-    assert rows_of(database_url, ann) != NOTHING
-    if by_keeper:
+    if by_keeper:  # this one, or that of another API on this database
         await retention.forget(db)
     else:
+        assert rows_of(database_url, ann) != NOTHING
         assert api.tell(token).status_code == 202
     assert rows_of(database_url, ann) == NOTHING
 
