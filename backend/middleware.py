@@ -4,6 +4,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -53,6 +54,11 @@ def _without_traceback(send: Send) -> Send:
         await send({**message, "message": reason.strip()} if is_ours else message)
 
     return send_reason
+
+
+def _actor(claims: Any) -> dict[str, str]:
+    """Return who acts for the user, where somebody does."""
+    return {"acted_by": claims.acted_by} if claims and claims.acted_by else {}
 
 
 def _as_it_is(app: ASGIApp) -> ASGIApp:
@@ -118,4 +124,5 @@ class RequestMiddleware:
                     duration_ms=round(seconds * 1000, 2),
                     client=scope["client"][0] if scope.get("client") else None,
                     user_id=scope["state"].get("user_id"),
+                    **_actor(scope["state"].get("claims")),
                 )

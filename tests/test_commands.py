@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from backend import migrations
-from tests.conftest import SECRET, sign
+from tests.conftest import SECRET, execute, sign
 from tests.helpers import create
 from tests.project import Copy, free_port, wait_until
 
@@ -276,6 +276,11 @@ NAMES = {"iss": ISSUER, "aud": ISSUER}
         ("eyJhbGciOiJub25lIn0.e30.AAAA", "its alg is 'none'"),
         ("eyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.e30.AAAA", "it is signed with EdDSA and no JWKS is known."),
         ({"sub": " ann", **NAMES}, "The sub claim is not 1 to 255 characters"),
+        ({"exp": 4102444800000, **NAMES}, "its exp is 410"),
+        ({"iat": 1700000000, **NAMES}, "it lives "),
+        ({"at_hash": "x", **NAMES}, "this is an ID token of the OAuth provider, for its client."),
+        ({"client_id": "ann", **NAMES}, "it is a client's own (client_credentials), and of no user."),
+        ({"image": "data:" + "x" * 9000, **NAMES}, "it is longer than 8 KiB, most likely for a picture in it."),
     ],
 )
 def test_doctor_says_exactly_why_a_token_is_not_accepted(
@@ -287,3 +292,45 @@ def test_doctor_says_exactly_why_a_token_is_not_accepted(
     ended = copy.run("main.py", "doctor", f"Bearer {token}", JWT_ISSUER=ISSUER, **NOWHERE)
     assert ended.returncode == 1
     assert ended.stdout.splitlines()[-1].startswith(f"FAIL  token       refused: {sentence}")
+
+
+def test_doctor_names_all_that_is_amiss_at_once_and_what_to_set(copy: Copy, empty_database: str) -> None:
+    other = "https://other.example"
+    token = sign({"sub": "ann", "iss": other, "aud": [f"{other}/api"], "exp": time.time() + 899_000})
+    ended = copy.run("main.py", "doctor", token, JWT_ISSUER=ISSUER, **NOWHERE)
+    lifetime, issuer, audience = [line for line in ended.stdout.splitlines() if line.startswith("FAIL  token")]
+    assert "it lives 10 days, and may live 24 h. Shorten" in lifetime
+    assert issuer.endswith(f"must be '{ISSUER}'. If it is right, set JWT_ISSUER={ISSUER},{other}")
+    assert audience.endswith(f"must be '{ISSUER}'. If it is right, set JWT_AUDIENCE={ISSUER},{other}/api")
+    own = {
+        "BETTER_AUTH_SECRET": SECRET,
+        "DATABASE_URL": empty_database,
+        "JWT_ISSUER": f"{ISSUER},{other}",
+        "JWT_AUDIENCE": f"{ISSUER},{other}/api",
+        "MAX_TOKEN_SECONDS": "900000",
+    }
+    ended = copy.run("main.py", "doctor", token, **own)
+    assert "ok    token       accepted: user 'ann'" in ended.stdout
+
+
+def test_doctor_says_what_a_token_may_do_and_that_it_was_revoked(copy: Copy, empty_database: str) -> None:
+    migrations.upgrade(empty_database, wait_seconds=5)
+    own = {"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": empty_database, "READ_ONLY_ROLES": "viewer"}
+    token = sign({"sub": "ann", "sid": "phone", "scope": "tasks:read", "role": "viewer", "exp": time.time() + 900})
+    ended = copy.run("main.py", "doctor", token, **own)
+    assert ended.returncode == 0, ended.stdout
+    assert "accepted: user 'ann', who may only read with the scope 'tasks:read'; it ends in 1" in ended.stdout
+    execute(
+        empty_database,
+        "INSERT INTO revocation (issuer, jti, session_id, issued_before, ends_at, erases)"
+        " VALUES ('x', 'x', 'phone', now(), now() + interval '1 day', false)",
+    )
+    ended = copy.run("main.py", "doctor", token, **own)
+    assert "refused: its session, or its user's, has been ended (TOKEN_REVOKED)." in ended.stdout
+
+
+def test_doctor_knows_where_a_key_set_may_be_and_that_anybody_may_use_it(copy: Copy, api: str) -> None:
+    ended = copy.run("main.py", "doctor", JWKS_URL=f"{api}/no-keys", **NOWHERE)
+    assert "the endpoint answered 404. Better Auth has it elsewhere, by its basePath or" in ended.stdout
+    assert "jwksPath: set JWKS_URL to its baseURL + basePath + jwksPath." in ended.stdout
+    assert "FAIL  issuer      JWT_ISSUER: is missing" in ended.stdout

@@ -33,6 +33,13 @@ def test_each_request_is_one_line_with_its_duration(logged_api: str, log: Log) -
     assert answer.headers["API-Version"] == "1"
 
 
+def test_the_line_of_a_request_names_who_acts_for_its_user(logged_api: str, log: Log) -> None:
+    for claims in ({"act": {"sub": "support"}}, {"impersonatedBy": "support"}):
+        with client(logged_api, sign({"sub": "ann", **claims})) as acting:
+            acting.get("/api/me")
+    assert [(line["user_id"], line["acted_by"]) for line in log.lines("request")] == [("ann", "support")] * 2
+
+
 @pytest.mark.parametrize("request_id", ["x" * 128, "A-Za-z0-9._-", "1"])
 def test_a_callers_request_id_is_kept(api: str, request_id: str) -> None:
     assert httpx.get(f"{api}/health", headers={"X-Request-ID": request_id}).headers["X-Request-ID"] == request_id
