@@ -17,16 +17,18 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from statistics import median
 from tempfile import NamedTemporaryFile
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import peers
 import psutil
+from jose import jws
 from proxy import Network
 
 from backend import migrations
@@ -516,6 +518,118 @@ async def delays(reader: str, writer: str, times: int) -> list[float]:
     return found
 
 
+ISSUER = "https://app.example"
+REVOKED = """
+INSERT INTO revocation (issuer, jti, user_id, session_id, issued_before, ends_at, erases)
+SELECT 'x', n, CASE WHEN n % 2 = 0 THEN 'gone-' || n END, CASE WHEN n % 2 = 1 THEN 'session-' || n END,
+  now(), now() + interval '1 day', false
+FROM generate_series(1, 100000) n
+"""
+
+
+def revocations(options: argparse.Namespace) -> dict[str, Any]:
+    """Throughput with 100,000 live revocations over none; milliseconds from an event to the refusal of its token."""
+    found: dict[str, Any] = {}
+    with peers.database() as url, peers.redis() as redis:
+        peers.fill(url, users=USERS, each=EACH)
+        sent = requests("one task", hs256_tokens())
+        ratios = []
+        for number in range(1, options.rounds + 1):
+            per_second = []
+            for statement in ("TRUNCATE revocation", REVOKED):
+                peers.execute(url, statement)
+                with peers.api(url) as (base, _):
+                    peers.load(base, sent, seconds=2, connections=options.connections)
+                    loaded = peers.load(base, sent, seconds=options.seconds, connections=options.connections)
+                    per_second.append(loaded["per_second"])
+            ratios.append(per_second[1] / per_second[0])
+            print(f"round {number}  100,000 revocations: {ratios[-1]:.3f} times the throughput", flush=True)
+        for name, redis_url in (("no Redis", ""), ("Redis", redis)):
+            one, other = (peers.api(url, JWT_ISSUER=ISSUER, REDIS_URL=redis_url) for _ in range(2))
+            with one as (here, _), other as (there, _):
+                for where, base in (("same process", here), ("another process", there)):
+                    times = sorted(asyncio.run(refusals(here, base, 200)))
+                    p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
+                    found[f"{where}, {name}"] = {"p50_ms": p50, "p99_ms": p99}
+                    print(f"{where}, {name:10}  p50 {p50:8.2f} ms  p99 {p99:8.2f} ms", flush=True)
+    return {**found, "throughput": ratios}
+
+
+def signed(claims: dict[str, Any], **headers: str) -> str:
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": ISSUER, "iat": now, "exp": now + 600, **claims}
+    return str(jws.sign(claims, peers.SECRET, headers=headers or None, algorithm="HS256"))
+
+
+async def refusals(here: str, there: str, times: int) -> list[float]:
+    """Return how long after it is sent here, in ms, an event has its token refused there: asked again and again."""
+    async with httpx.AsyncClient(timeout=60) as client:
+
+        async def one(number: int) -> float:
+            await asyncio.sleep(number % 10 / 7)  # at any moment of a second
+            session_id = f"session-of-{number}-{time.time()}"
+            token = {"Authorization": f"Bearer {signed({'sub': 'user-7', 'sid': session_id})}"}
+            (await client.get(f"{there}/api/me", headers=token)).raise_for_status()
+            event = {
+                "jti": session_id,
+                "sub_id": {"format": "opaque", "id": session_id},
+                "events": {"https://schemas.openid.net/secevent/caep/event-type/session-revoked": {}},
+            }
+            began = time.perf_counter()
+            media_type = {"Content-Type": "application/secevent+jwt"}
+            content = signed(event, typ="secevent+jwt")
+            (await client.post(f"{here}/api/security-events", content=content, headers=media_type)).raise_for_status()
+            while (await client.get(f"{there}/api/me", headers=token)).status_code == 200:
+                await asyncio.sleep(0.002)
+            return (time.perf_counter() - began) * 1000
+
+        found: list[float] = []
+        for first in range(0, times, 10):
+            found += await asyncio.gather(*(one(number) for number in range(first, first + 10)))
+    return found
+
+
+def erasure(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds to erase a user with a million tasks and their history; how long others wait meanwhile, in ms."""
+    with peers.database() as url:
+        peers.fill(url, users=1, each=1_000_000)
+        peers.execute(url, LOG, times=1)
+        peers.fill(url, users=50, each=EACH, first_user=2)
+        with peers.api(url) as (base, _), httpx.Client(base_url=base, timeout=300) as client:
+            waits: list[float] = []
+            done = Event()
+
+            def others() -> None:
+                with httpx.Client(base_url=base, timeout=60) as other:
+                    for number in count():
+                        if done.is_set():
+                            return
+                        user = 2 + number % 50
+                        began = time.perf_counter()
+                        other.get(
+                            f"/api/tasks/{peers.task_id(user, 1)}", headers=authorization(user)
+                        ).raise_for_status()
+                        other.post("/api/tasks", json={"title": "x"}, headers=authorization(user)).raise_for_status()
+                        waits.append((time.perf_counter() - began) * 1000)
+
+            thread = Thread(target=others)
+            thread.start()
+            began = time.perf_counter()
+            answer = client.delete("/api/me", headers={**authorization(1), "Confirm": "user-1"})
+            seconds = time.perf_counter() - began
+            done.set()
+            thread.join()
+            answer.raise_for_status()
+        waits.sort()
+        figures = {"seconds": seconds, "p50_ms": waits[len(waits) // 2], "p99_ms": waits[len(waits) * 99 // 100]}
+        print(
+            f"a million tasks: {seconds:.1f} s; others' GET and POST {figures['p50_ms']:.1f} ms, "
+            f"p99 {figures['p99_ms']:.1f} ms",
+            flush=True,
+        )
+        return figures
+
+
 @contextmanager
 def opened(base: str, tokens: dict[int, str]) -> Iterator[None]:
     """Hold a stream of each user open."""
@@ -536,7 +650,20 @@ def opened(base: str, tokens: dict[int, str]) -> Iterator[None]:
 
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     measure.__name__: measure
-    for measure in (throughput, resource, latency, growth, changes, events, eddsa, memory, start, workers)
+    for measure in (
+        throughput,
+        resource,
+        latency,
+        growth,
+        changes,
+        events,
+        revocations,
+        erasure,
+        eddsa,
+        memory,
+        start,
+        workers,
+    )
 }
 
 
