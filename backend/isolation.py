@@ -10,6 +10,7 @@ OWNER = "user_id = nullif(current_setting('app.user_id', true), '')"
 POLICY = "((user_id)::text = NULLIF(current_setting('app.user_id'::text, true), ''::text))"
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
 ADDED_TO = "SELECT, INSERT"  # a table that nobody changes or deletes from by the API: {"info": {"rights": ADDED_TO}}
+KEEPERS = ("revocation",)  # tables that no request reads or writes as a user
 CREATE_POLICY = f"CREATE POLICY own_rows ON {{table}} USING ({OWNER}) WITH CHECK ({OWNER})"
 
 
@@ -37,19 +38,25 @@ SELECT
         WHERE a.rolname = 'task_api' AND k.rolname = 'task_keeper' AND pg_has_role(a.oid, k.oid, 'MEMBER')
     ) AS apart
 """
-# What the role that keeps the log short may do, which sees it of every user.
+# What the role may do that keeps the log short, which sees it of every user, and the revocations.
 CHECK_KEEPER = """
 SELECT EXISTS (
     SELECT FROM pg_policy WHERE polrelid = 'change'::regclass AND polname = 'keeper' AND polcmd = '*' AND polpermissive
         AND polroles = ARRAY['task_keeper'::regrole::oid] AND pg_get_expr(polqual, polrelid) = 'true'
 ), has_table_privilege('task_keeper', 'change', 'SELECT') AND has_table_privilege('task_keeper', 'change', 'DELETE')
-    AND has_column_privilege('task_keeper', 'change', 'before', 'UPDATE')
+    AND has_column_privilege('task_keeper', 'change', 'before', 'UPDATE'),
+    has_table_privilege('task_keeper', 'revocation', 'SELECT')
+    AND has_table_privilege('task_keeper', 'revocation', 'INSERT')
+    AND has_table_privilege('task_keeper', 'revocation', 'DELETE')
+    AND has_column_privilege('task_keeper', 'revocation', 'erases', 'UPDATE')
 """
 FAULTS_OF_KEEPER = (
     "The table change is closed to task_keeper. Run: DROP POLICY IF EXISTS keeper ON change; "
     "CREATE POLICY keeper ON change TO task_keeper USING (true)",
     "The role task_keeper may not shorten the change log. Run: "
     "GRANT SELECT, DELETE, UPDATE (before) ON change TO task_keeper",
+    "The role task_keeper may not read and write revocations. Run: "
+    "GRANT SELECT, INSERT, UPDATE (erases), DELETE ON revocation TO task_keeper",
 )
 CHECK_TABLES = """
 WITH binding AS (
@@ -121,6 +128,7 @@ def _fault(table: str, row: tuple[Any, ...], declared_key: list[str] | None) -> 
     new_key = ", ".join(["user_id", *(column for column in key or declared_key or ["id"] if column != "user_id")])
     rights = ADDED_TO if is_log else RIGHTS
     checks = (
+        (table not in KEEPERS, "is for task_keeper alone", f"REVOKE ALL ON {table} FROM {ROLE}, PUBLIC"),
         (is_table and has_owner, "has no owner to keep users apart by", f"REVOKE ALL ON {table} FROM {ROLE}, PUBLIC"),
         (enabled, "has no row-level security", f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"),
         (forced, "does not force its row-level security", f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"),

@@ -175,6 +175,15 @@ def test_three_processes_behind_nginx_are_one_api(root: Path, copy: Copy, place:
         assert_changes_arrive_through_nginx_as_they_happen(site)
         assert_slow_clients_are_closed_while_others_are_served_and_idle_connections_kept(site)
         assert httpx.get(f"{site.url}/metrics").status_code == 403
+        assert_a_token_of_any_length_is_told_the_cure(site)
+
+
+def assert_a_token_of_any_length_is_told_the_cure(site: Site) -> None:
+    for size in (9_000, 20_000, 300_000):  # the API's answer, and nginx's own
+        answer = httpx.get(f"{site.url}/api/me", headers={"Authorization": f"Bearer {'x' * size}"})
+        assert (answer.status_code, answer.json()["code"]) == (431, "TOKEN_TOO_LARGE")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert "definePayload" in answer.json()["detail"]
 
 
 def assert_users_are_apart_on_four_connections(site: Site, superuser: str) -> None:

@@ -211,9 +211,15 @@ def test_a_table_that_is_not_protected_is_not_ready_and_says_the_statement_that_
                 "REVOKE DELETE ON change FROM task_keeper",
                 "The role task_keeper may not shorten the change log. Run: GRANT",
             ),
+            (
+                "REVOKE INSERT ON revocation FROM task_keeper",
+                "The role task_keeper may not read and write revocations. Run: GRANT",
+            ),
             ("GRANT task_keeper TO task_api", "The role task_api belongs to task_keeper, which sees every user's"),
         ):
             mended(migrated, api, "", spoil, whole)
+        for right in ("SELECT", "INSERT", "UPDATE (erases)"):
+            mended(migrated, api, "revocation", f"GRANT {right} ON revocation TO task_api", "is for task_keeper alone.")
         mended(
             migrated, api, "change", "REVOKE INSERT ON change FROM task_api", "is closed to task_api. Run: GRANT SELECT"
         )
