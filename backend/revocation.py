@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_READS = 1
 SECONDS_FRESH = 1.5  # what was read longer ago is read again before a token counts
+SECONDS_UNTIL_ALL_KNOW = 15  # that, and as long as a statement waits for a connection and for its turn
 SECONDS_AWAKE = 60  # so long after the last request they are read all the same: then a database may sleep
 LOCK = 7_302_544_003  # any number that is the same in every process
 
@@ -51,6 +52,7 @@ class Revocations:
         self._after = 0
         self._read_at = self._asked_at = -float("inf")
         self._reading: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self.on_news: Callable[[], None] = lambda: None
 
     @asynccontextmanager
@@ -59,12 +61,24 @@ class Revocations:
         self._db, self._bus, self._reading = db, bus, None
         if bus:
             bus.hears["revoked"] = self._hear
-        keeper = asyncio.create_task(self._keep_reading())
+        self._tasks = {asyncio.create_task(self._keep_reading())}
         try:
             yield
         finally:
-            keeper.cancel()
+            for task in self._tasks:
+                task.cancel()
             db.close()
+
+    def once_all_know(self, do: Callable[[], Awaitable[None]]) -> None:
+        """Do something once no request can be under way any more that was let in before its process knew."""
+
+        async def later() -> None:
+            await asyncio.sleep(SECONDS_UNTIL_ALL_KNOW)
+            with suppress(Problem):
+                await do()
+
+        self._tasks.add(task := asyncio.create_task(later()))
+        task.add_done_callback(self._tasks.discard)
 
     def revokes(self, claims: Claims) -> bool:
         """Return whether a token counts no longer, as far as this process has read.
@@ -100,7 +114,8 @@ class Revocations:
                     await self._read()
 
     def _hear(self, _: str) -> None:
-        self._heard = asyncio.create_task(self._read_when_told())
+        self._tasks.add(task := asyncio.create_task(self._read_when_told()))
+        task.add_done_callback(self._tasks.discard)
 
     async def _read_when_told(self) -> None:
         with suppress(Problem):

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -161,4 +162,5 @@ async def take_event(request: Request, db: Db) -> Response:
     log.info("security_event", events=[name.rpartition("/")[2] for name in event.types], **about)
     if erases and event.user_id is not None:
         await erase(db, event.user_id)
+        revocations.once_all_know(partial(erase, db, event.user_id))  # what other processes let in meanwhile
     return Response(status_code=202)

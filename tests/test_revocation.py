@@ -473,6 +473,20 @@ def test_a_purged_account_leaves_nothing_but_its_revocation(api: Api, database_u
     assert execute(database_url, "SELECT erases FROM revocation WHERE user_id = %s", ann) == [(False,)]
 
 
+def test_what_another_process_let_in_before_it_knew_is_erased_too(
+    serve: Serve, database_url: str, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.revocation.SECONDS_BETWEEN_READS", 3600)
+    monkeypatch.setattr("backend.revocation.SECONDS_FRESH", 3600)
+    monkeypatch.setattr("backend.revocation.SECONDS_UNTIL_ALL_KNOW", 2)
+    here, there = serve(), serve()
+    with filled(there, ann) as client:
+        here.ends(ACCOUNT_PURGED, of_user(ann))
+        create(client)
+    assert rows_of(database_url, ann) != NOTHING
+    wait_until(lambda: rows_of(database_url, ann) == NOTHING)
+
+
 @pytest.mark.parametrize("by_keeper", [False, True])
 async def test_an_erasure_that_could_not_be_done_is_done_later(
     api: Api, database_url: str, db: Database, ann: str, by_keeper: bool
