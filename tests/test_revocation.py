@@ -63,24 +63,26 @@ def access(user_id: str, *, age: int = 60, **claims: Any) -> str:
 class Api:
     """An API that knows the keys, and what is asked of it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, http: httpx.Client) -> None:
         self.url = url
+        self._http = http
 
     def client(self, token: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS)
 
+    def ask(self, token: str) -> httpx.Response:
+        return self._http.get(f"{self.url}/api/me", headers={"Authorization": f"Bearer {token}"})
+
     def status(self, token: str) -> int:
-        with self.client(token) as client:
-            return client.get("/api/me").status_code
+        return self.ask(token).status_code
 
     def code(self, token: str) -> str:
-        with self.client(token) as client:
-            return str(client.get("/api/me").json().get("code"))
+        return str(self.ask(token).json().get("code"))
 
     def tell(self, token: str | bytes, media_type: str = f"application/{TYPE}") -> httpx.Response:
         headers = {"Content-Type": media_type}
-        return httpx.post(f"{self.url}/api/security-events", content=token, headers=headers, timeout=PATIENCE_SECONDS)
+        return self._http.post(f"{self.url}/api/security-events", content=token, headers=headers)
 
     def ends(self, kind: str, about: Any, **claims: Any) -> None:
         answer = self.tell(event(kind, about, **claims))
@@ -93,10 +95,11 @@ Serve = Callable[..., Api]
 @pytest.fixture
 def serve(database_url: str, endpoint: Endpoint) -> Iterator[Serve]:
     with ExitStack() as stack:
+        http = stack.enter_context(httpx.Client(timeout=PATIENCE_SECONDS))
 
         def one(**values: Any) -> Api:
             own = {"database_url": database_url, "better_auth_url": ISSUER, "jwks_url": endpoint.url}
-            return Api(stack.enter_context(serving(settings(**(own | values)))))
+            return Api(stack.enter_context(serving(settings(**(own | values)))), http)
 
         yield one
 
@@ -376,7 +379,7 @@ def test_a_bad_event_says_what_is_wrong_and_costs_no_statement(serve: Serve, dat
         assert api.tell(altered).json()["err"] == "authentication_failed"
         for nothing in (b"", b"a.b.c", b"\xff", good.encode() + b".", b"{}", b"[" * 10_000, b"a" * 9000):
             assert api.tell(nothing).json()["err"] == "invalid_request"
-        for _ in range(300):
+        for _ in range(2000):
             assert api.tell(altered).status_code == 400
         assert wire.queries[ready:] == []
         assert "eyJ" not in log.getvalue()
