@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from backend import (
     changes,
     crud,
+    erasure,
     export_import,
     health,
     logs,
@@ -110,9 +111,10 @@ def create_app(settings: Settings) -> FastAPI:
                 keeps_history=settings.history_days > 0,
             )
             app.state.database = database
+            app.state.erasing = erasing = database.apart(erasure.SECONDS)
             keepers = [
                 asyncio.create_task(metrics.keep_reading(app)),
-                asyncio.create_task(retention.keep_short(database, settings.history_days)),
+                asyncio.create_task(retention.keep_short(database, erasing, settings.history_days)),
             ]
             bus = None
             if settings.redis_url:
@@ -124,6 +126,7 @@ def create_app(settings: Settings) -> FastAPI:
                 keepers.append(asyncio.create_task(verifier.key_set.keep_fresh()))
             log.info("started", environment=settings.environment)
             async with revocations.running(database.apart(), bus), live.running(database, bus):
+                erasing.on_change = database.on_change
                 yield
             log.info("stopped")
             for keeper in keepers:
@@ -133,6 +136,7 @@ def create_app(settings: Settings) -> FastAPI:
             if bus:
                 await bus.close()
             database.close()
+            erasing.close()
             await limits.close()
 
     app = FastAPI(
@@ -157,6 +161,7 @@ def create_app(settings: Settings) -> FastAPI:
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=[
             "Authorization",
+            "Confirm",
             "Content-Type",
             "Idempotency-Key",
             "If-Match",

@@ -7,6 +7,7 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import structlog
@@ -37,6 +38,7 @@ MAX_DEPTH = 32
 # Header parameters that carry a key, point to one, or change how the token is read (RFC 7515, section 4.1;
 # RFC 7797). A verifier must never take a key or a rule from the token that it checks.
 FORBIDDEN_PARAMETERS = {"crit", "jwk", "jku", "x5u", "x5c", "zip", "b64"}
+ID_CLAIMS = {"at_hash", "c_hash", "nonce"}  # OpenID Connect Core, sections 2 and 3.3.2.11
 OAUTH_TYPE = "at+jwt"  # of an OAuth provider's access tokens (RFC 9068, section 2.1)
 SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749, section 3.3
 
@@ -332,9 +334,11 @@ def verify(token: str, verifier: Verifier) -> Claims:
         raise TokenError("audience", f"The aud claim is {audience!r}, and must be {expected}.")
     if claims.get("type", "access") != "access":
         raise TokenError("type", "The type claim says that it is not an access token.")
-    if not is_oauth and "at_hash" in claims:  # OpenID Connect Core, section 3.1.3.6
-        raise TokenError("type", "The at_hash claim says that it is an ID token.")
+    if not is_oauth and not ID_CLAIMS.isdisjoint(claims):
+        raise TokenError("type", f"Only an ID token has {' or '.join(sorted(ID_CLAIMS))}.")
     user_id, client_id = _user_id(claims), claims.get("client_id")
+    if is_oauth and issued_at is None:
+        raise TokenError("iat", "The token has no iat claim, which an at+jwt must have.")
     if is_oauth and not is_id(client_id):
         raise TokenError("client", "The token has no client_id claim, which an at+jwt must have.")
     if user_id == client_id:
@@ -449,6 +453,7 @@ async def current_user(request: Request, scopes: Sequence[str] | None = None) ->
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         ) from None
     request.state.user_id = claims.user_id
+    await limits.count_request(request, claims.user_id)
     revocations: Revocations = request.app.state.revocations
     try:
         await revocations.check(claims)
@@ -457,8 +462,8 @@ async def current_user(request: Request, scopes: Sequence[str] | None = None) ->
             _log_refusal(request, "revoked")
         raise
     request.state.claims = claims
-    AUTHOR.set(Author(request.state.request_id, claims.acted_by, request.state.headers))
-    await limits.count_request(request, claims.user_id)
+    check = partial(revocations.check, claims)
+    AUTHOR.set(Author(request.state.request_id, claims.acted_by, request.state.headers, check))
     if claims.scopes is not None or claims.read_only:
         authorize(claims, needed(scopes, request.method))
     return claims

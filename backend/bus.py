@@ -13,7 +13,7 @@ CHANNEL = "tasks:changes"
 TIMEOUT_SECONDS = 0.5
 SECONDS_BETWEEN_TRIES = 1
 AWAY = (RedisError, OSError)
-NONSENSE = (ValueError, LookupError, TypeError)  # that somebody else has put on the channel
+NONSENSE = (ValueError, LookupError, TypeError, RecursionError)  # that somebody else has put on the channel
 
 
 class Bus:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -52,6 +52,10 @@ FIRST_TRY = """
 ONCE = f"SELECT ln((count(*) = 0)::int) {FIRST_TRY}"
 WAS_DONE = "2201E"
 SEQ_OF_FIRST_TRY = f"SELECT max(seq) {FIRST_TRY}"
+AS_KEEPER = (
+    "SET LOCAL ROLE task_keeper; "
+    f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'"
+)
 MAX_WAITING = 1000
 RETRY_CONNECT_SECONDS = 0.2
 
@@ -133,11 +137,15 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """What the log says of a request beside its changes, and the headers of its answer."""
+    """What the log says of a request beside its changes, the headers of its answer, and whether its token still counts.
+
+    `check` raises Problem if it does not: a body can come, or a turn, long after the token was checked.
+    """
 
     request_id: str | None = None
     acted_by: str | None = None
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    check: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(slots=True)
@@ -198,6 +206,11 @@ class Database:
         if isinstance(statement, Logged):
             return await self._write(statement, user_id, values)
         return await self._run((statement,), (statement,) if repeatable else None, user_id, values)
+
+    async def run_as_keeper(self, statement: str, /, *, repeatable: bool = False, **values: Any) -> Rows:
+        """Run a statement for no user, as the role that sees the log of every user, and the revocations."""
+        parts = (AS_KEEPER, statement)
+        return await self._run(parts, parts if repeatable else None, None, values)
 
     async def _write(self, write: Logged, user_id: str | None, values: dict[str, Any]) -> Rows:
         author = AUTHOR.get(None) or Author()
@@ -264,6 +277,9 @@ class Database:
         try:
             if user_id is None:
                 return await connection.execute(*parts, values=values)
+            author = AUTHOR.get(None)
+            if author and author.check:
+                await author.check()
             self.last_used = time.monotonic()
             if self.distributed:
                 return await self._run_in_messages(connection, parts, values)

@@ -16,6 +16,7 @@ import psycopg2
 
 from backend import isolation, migrations
 from backend.auth import (
+    ID_CLAIMS,
     OAUTH_TYPE,
     Claims,
     TokenError,
@@ -241,7 +242,7 @@ def _what_is_no_access_token(header: dict[str, Any], claims: dict[str, Any]) -> 
         return f"this is Better Auth's session_data cookie, not an access token. {SEND_THE_JWT}."
     if header.get("typ") == "secevent+jwt":
         return "this is a security event, which goes to POST /api/security-events, and not an access token."
-    if "at_hash" in claims:
+    if not ID_CLAIMS.isdisjoint(claims) and header.get("typ") != OAUTH_TYPE:
         return "this is an ID token of the OAuth provider, for its client. Send the access_token that came with it."
     if "email" in claims and not {"sub", "user_id"} & claims.keys():
         return f"this is the token of a mail link (e-mail verification or change), not an access token. {SEND_THE_JWT}."

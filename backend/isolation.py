@@ -10,7 +10,7 @@ OWNER = "user_id = nullif(current_setting('app.user_id', true), '')"
 POLICY = "((user_id)::text = NULLIF(current_setting('app.user_id'::text, true), ''::text))"
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
 ADDED_TO = "SELECT, INSERT"  # a table that nobody changes or deletes from by the API: {"info": {"rights": ADDED_TO}}
-KEEPERS = ("revocation",)  # tables that no request reads or writes as a user
+KEEPERS_TABLES = ("revocation",)  # tables that no request reads or writes as a user
 CREATE_POLICY = f"CREATE POLICY own_rows ON {{table}} USING ({OWNER}) WITH CHECK ({OWNER})"
 
 
@@ -40,21 +40,29 @@ SELECT
 """
 # What the role may do that keeps the log short, which sees it of every user, and the revocations.
 CHECK_KEEPER = """
-SELECT EXISTS (
-    SELECT FROM pg_policy WHERE polrelid = 'change'::regclass AND polname = 'keeper' AND polcmd = '*' AND polpermissive
-        AND polroles = ARRAY['task_keeper'::regrole::oid] AND pg_get_expr(polqual, polrelid) = 'true'
-), has_table_privilege('task_keeper', 'change', 'SELECT') AND has_table_privilege('task_keeper', 'change', 'DELETE')
-    AND has_column_privilege('task_keeper', 'change', 'before', 'UPDATE'),
-    has_table_privilege('task_keeper', 'revocation', 'SELECT')
-    AND has_table_privilege('task_keeper', 'revocation', 'INSERT')
-    AND has_table_privilege('task_keeper', 'revocation', 'DELETE')
-    AND has_column_privilege('task_keeper', 'revocation', 'erases', 'UPDATE')
+WITH open AS (
+    SELECT polrelid AS id FROM pg_policy
+    WHERE polname = 'keeper' AND polcmd = '*' AND polpermissive AND polroles = ARRAY['task_keeper'::regrole::oid]
+        AND pg_get_expr(polqual, polrelid) = 'true'
+), keeper AS (
+    SELECT 'task_keeper'::regrole::oid AS id, to_regclass('change')::oid AS log, to_regclass('revocation')::oid AS ended
+)
+SELECT
+    log IN (SELECT id FROM open),
+    has_table_privilege(id, log, 'SELECT') AND has_table_privilege(id, log, 'DELETE')
+        AND has_column_privilege(id, log, 'before', 'UPDATE'),
+    ended IN (SELECT id FROM open) AND (SELECT relrowsecurity FROM pg_class WHERE oid = ended),
+    has_table_privilege(id, ended, 'SELECT') AND has_table_privilege(id, ended, 'INSERT')
+        AND has_table_privilege(id, ended, 'DELETE') AND has_column_privilege(id, ended, 'erases', 'UPDATE')
+FROM keeper
 """
+OPEN_TO_KEEPER = "DROP POLICY IF EXISTS keeper ON {0}; CREATE POLICY keeper ON {0} TO task_keeper USING (true)"
 FAULTS_OF_KEEPER = (
-    "The table change is closed to task_keeper. Run: DROP POLICY IF EXISTS keeper ON change; "
-    "CREATE POLICY keeper ON change TO task_keeper USING (true)",
+    f"The table change is closed to task_keeper. Run: {OPEN_TO_KEEPER.format('change')}",
     "The role task_keeper may not shorten the change log. Run: "
     "GRANT SELECT, DELETE, UPDATE (before) ON change TO task_keeper",
+    "The table revocation is not for task_keeper alone. Run: ALTER TABLE revocation ENABLE ROW LEVEL SECURITY; "
+    + OPEN_TO_KEEPER.format("revocation"),
     "The role task_keeper may not read and write revocations. Run: "
     "GRANT SELECT, INSERT, UPDATE (erases), DELETE ON revocation TO task_keeper",
 )
@@ -128,7 +136,7 @@ def _fault(table: str, row: tuple[Any, ...], declared_key: list[str] | None) -> 
     new_key = ", ".join(["user_id", *(column for column in key or declared_key or ["id"] if column != "user_id")])
     rights = ADDED_TO if is_log else RIGHTS
     checks = (
-        (table not in KEEPERS, "is for task_keeper alone", f"REVOKE ALL ON {table} FROM {ROLE}, PUBLIC"),
+        (table not in KEEPERS_TABLES, "is for task_keeper alone", f"REVOKE ALL ON {table} FROM {ROLE}, PUBLIC"),
         (is_table and has_owner, "has no owner to keep users apart by", f"REVOKE ALL ON {table} FROM {ROLE}, PUBLIC"),
         (enabled, "has no row-level security", f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"),
         (forced, "does not force its row-level security", f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"),

@@ -34,7 +34,7 @@ def bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
     """
     size, length = 0, None
     for name, value in scope["headers"]:
-        if name != b"authorization":  # the token has its own limit, and a longer one is a 401
+        if name != b"authorization":  # the token has its own limit, and an answer of its own
             size += len(name) + len(value)
         if name == b"content-length":
             length = int(value)

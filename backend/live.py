@@ -32,10 +32,8 @@ PAGE = 100
 SECONDS_BETWEEN_COMMENTS = 15
 SECONDS_BETWEEN_LOOKS = 1
 SECONDS_TO_SEND = 10
-# Of the users who listen in this process, those who have a greater seq by now than it knows of. As the role that sees
-# the log of every user.
+# Of the users who listen in this process, those who have a greater seq by now than it knows of.
 LOOK = """
-    SET LOCAL ROLE task_keeper;
     SELECT known.user_id
     FROM unnest(%(users)s::text[], %(seqs)s::bigint[]) AS known (user_id, seq),
         LATERAL (SELECT seq FROM change WHERE user_id = known.user_id ORDER BY seq DESC LIMIT 1) AS newest
@@ -191,7 +189,7 @@ class Live:
             self.revocations.stay_awake()
             seqs = {user_id: channel.seq for user_id, channel in self._channels.items()}
             with suppress(Problem):  # the database is away, and is looked into again
-                rows = await self._db.run(LOOK, repeatable=True, users=list(seqs), seqs=list(seqs.values()))
+                rows = await self._db.run_as_keeper(LOOK, repeatable=True, users=list(seqs), seqs=list(seqs.values()))
                 for (user_id,) in rows:
                     self._wake(user_id)
 

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from backend.auth import AnyUser, CurrentUser
-from backend.database import Db
 from backend.erasure import erase
 from backend.problems import Problem, responses
 from backend.routing import UserRoute
@@ -51,7 +50,7 @@ CONFIRM = {
 @router.delete(
     "", status_code=204, openapi_extra={"parameters": [CONFIRM]}, responses=responses("CONFIRMATION_REQUIRED")
 )
-async def erase_me(request: Request, user: CurrentUser, db: Db) -> None:
+async def erase_me(request: Request, user: CurrentUser) -> None:
     """Erase all that you have here, with its history, for good. Doing it again changes nothing.
 
     Your account at Better Auth stays, and so do your tokens.
@@ -59,4 +58,4 @@ async def erase_me(request: Request, user: CurrentUser, db: Db) -> None:
     said = request.headers.get("confirm", "").encode("latin-1").decode(errors="replace")
     if user.user_id not in (said, unquote(said)):
         raise Problem("CONFIRMATION_REQUIRED", "To erase all that you have, send the header Confirm: <your user id>.")
-    await erase(db, user.user_id)
+    await erase(request.app.state.erasing, user.user_id)

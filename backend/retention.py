@@ -20,7 +20,6 @@ SECONDS_WITHOUT_REQUESTS = 86400  # so long a database that nobody uses may slee
 LOCK = 7_302_544_002  # any number that is the same in every process
 
 FIND = """
-    SET LOCAL ROLE task_keeper;
     SELECT max(at) FROM (
         SELECT at FROM change WHERE at > %(after)s::timestamptz AND at < %(until)s
         ORDER BY at FETCH FIRST %(batch)s ROWS WITH TIES
@@ -29,7 +28,6 @@ FIND = """
 # All that one request did goes at once, and of each user what is oldest, so that what is left has no gap. The newest
 # stays: the next one counts on from it. Whoever does not get the lock does nothing.
 SHORTEN = """
-    SET LOCAL ROLE task_keeper;
     DELETE FROM change USING (
         SELECT user_id, max(seq) AS seq FROM change
         WHERE at > %(after)s::timestamptz AND at <= %(upto)s AND at < %(gone)s
@@ -46,7 +44,6 @@ SHORTEN = """
 
 # Of revocations that are about no token that can be alive.
 FORGET = """
-    SET LOCAL ROLE task_keeper;
     WITH gone AS (
         DELETE FROM revocation USING (
             SELECT issuer, jti FROM revocation WHERE ends_at < now() AND NOT erases LIMIT %(batch)s
@@ -57,27 +54,25 @@ FORGET = """
 """
 # Of users whose account was purged, and whose erasure has not been done when that was told.
 LEFT = """
-    SET LOCAL ROLE task_keeper;
     SELECT DISTINCT user_id FROM revocation WHERE erases AND issued_before < now() - interval '5 minutes'
 """
 
 log = structlog.get_logger()
 
 
-async def keep_short(requests: Database, history_days: int) -> None:
+async def keep_short(requests: Database, erasing: Database, history_days: int) -> None:
     """Let go what is old every hour while requests come, and else once a day; never returns."""
     await asyncio.sleep(SECONDS_BEFORE_FIRST_PASS)
     while True:
         started = time.monotonic()
         # On a connection of its own: no request waits for one because of it.
         database = requests.apart()
-        try:
-            await shorten(database, history_days)
-            await forget(database)
-        except Problem as problem:
-            log.warning("nothing_let_go", error=problem.code)
-        finally:
-            database.close()
+        for work in (shorten(database, history_days), forget(database, erasing)):
+            try:
+                await work
+            except Problem as problem:
+                log.warning("old_rows_stay", error=problem.code)
+        database.close()
         await asyncio.sleep(SECONDS_BETWEEN_PASSES)
         while requests.last_used < started and time.monotonic() - started < SECONDS_WITHOUT_REQUESTS:
             await asyncio.sleep(SECONDS_BETWEEN_PASSES)
@@ -90,19 +85,22 @@ async def shorten(db: Database, history_days: int) -> None:
     gone = now - timedelta(days=max(history_days, SYNC_DAYS))
     after: datetime | str = "-infinity"
     while True:
-        [(upto,)] = await db.run(FIND, repeatable=True, after=after, until=until, batch=BATCH)
+        [(upto,)] = await db.run_as_keeper(FIND, repeatable=True, after=after, until=until, batch=BATCH)
         if upto is None:
             return
-        [(mine,)] = await db.run(SHORTEN, repeatable=True, after=after, upto=upto, gone=gone, lock=LOCK)
+        [(mine,)] = await db.run_as_keeper(SHORTEN, repeatable=True, after=after, upto=upto, gone=gone, lock=LOCK)
         if not mine:
             return
         after = upto
         await asyncio.sleep(SECONDS_BETWEEN_BATCHES)
 
 
-async def forget(db: Database) -> None:
+async def forget(db: Database, erasing: Database) -> None:
     """Delete the revocations that have ended, and erase what was to be erased with one. Raises Problem."""
-    while (await db.run(FORGET, repeatable=True, batch=BATCH))[0][0] == BATCH:
+    while (await db.run_as_keeper(FORGET, repeatable=True, batch=BATCH))[0][0] == BATCH:
         await asyncio.sleep(SECONDS_BETWEEN_BATCHES)
-    for (user_id,) in await db.run(LEFT, repeatable=True):
-        await erase(db, user_id)
+    for (user_id,) in await db.run_as_keeper(LEFT, repeatable=True):
+        try:
+            await erase(erasing, user_id, purged=True)
+        except Problem as problem:  # which must not keep the others from being erased
+            log.warning("user_not_erased", error=problem.code)

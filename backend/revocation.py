@@ -1,11 +1,11 @@
 """Revocations: good tokens that no longer count. Rows that each process reads once a second, not once a request."""
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backend.auth import LEEWAY_SECONDS, Claims
 from backend.database import Database
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_READS = 1
 SECONDS_FRESH = 1.5  # what was read longer ago is read again before a token counts
 SECONDS_UNTIL_ALL_KNOW = 15  # that, and as long as a statement waits for a connection and for its turn
+SECONDS_BETWEEN_SWEEPS = 60
+MAX_CACHE_SECONDS = 10 * 60  # so long a Better Auth may give tokens of a session that has ended (its cookieCache)
 SECONDS_AWAKE = 60  # so long after the last request they are read all the same: then a database may sleep
 LOCK = 7_302_544_003  # any number that is the same in every process
 
 READ = """
-    SET LOCAL ROLE task_keeper;
     SELECT number, user_id, session_id, extract(epoch FROM issued_before)::float8, extract(epoch FROM ends_at)::float8
     FROM revocation WHERE number > %(after)s AND ends_at > now() ORDER BY number
 """
 # Numbered in the order in which they are committed, by the lock: who reads on from a number misses none. An event that
 # comes again finds its row. The answer: whether all that the user has is still to be erased.
 WRITE = """
-    SET LOCAL ROLE task_keeper;
     SELECT pg_advisory_xact_lock(%(lock)s);
     INSERT INTO revocation (issuer, jti, user_id, session_id, erases, issued_before, ends_at)
     VALUES (%(issuer)s, %(jti)s, %(user_id)s, %(session_id)s, %(erases)s,
@@ -46,9 +46,11 @@ class Revocations:
 
     def __init__(self, max_token_seconds: int) -> None:
         self._max_token_seconds = max_token_seconds
-        self._sessions: dict[str, float] = {}  # when no token of it can be alive, in seconds since 1970
-        self._users: dict[str, float] = {}  # until when they count no longer, in seconds since 1970
-        self._ending: list[tuple[float, float, str, str | None]] = []  # a heap: what can be forgotten, and when
+        # By the session, and by the user: up to when tokens were issued that no longer count, and from when on none of
+        # them can be alive, both in seconds since 1970.
+        self._sessions: dict[str, tuple[float, float]] = {}
+        self._users: dict[str, tuple[float, float]] = {}
+        self._sweep_at = 0.0
         self._after = 0
         self._read_at = self._asked_at = -float("inf")
         self._reading: asyncio.Task[None] | None = None
@@ -77,7 +79,10 @@ class Revocations:
             with suppress(Problem):
                 await do()
 
-        self._tasks.add(task := asyncio.create_task(later()))
+        self._keep(later())
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(task := asyncio.create_task(work))
         task.add_done_callback(self._tasks.discard)
 
     def revokes(self, claims: Claims) -> bool:
@@ -87,13 +92,16 @@ class Revocations:
         """
         if claims.session_id in self._sessions:
             return True
-        before = self._users.get(claims.user_id)
-        return before is not None and (claims.issued_at is None or claims.issued_at <= before)
+        if claims.user_id not in self._users:
+            return False
+        before, _ = self._users[claims.user_id]
+        return claims.issued_at is None or claims.issued_at <= before
 
     async def check(self, claims: Claims) -> None:
         """Raise Problem TOKEN_REVOKED, or DATABASE_UNAVAILABLE where nobody can know."""
         self.stay_awake()
-        if self._asked_at - self._read_at > SECONDS_FRESH:
+        asked_at = self._asked_at
+        while asked_at - self._read_at > SECONDS_FRESH:  # a read that has begun long before will not do
             await self._read()
         if self.revokes(claims):
             raise Problem(
@@ -114,8 +122,7 @@ class Revocations:
                     await self._read()
 
     def _hear(self, _: str) -> None:
-        self._tasks.add(task := asyncio.create_task(self._read_when_told()))
-        task.add_done_callback(self._tasks.discard)
+        self._keep(self._read_when_told())
 
     async def _read_when_told(self) -> None:
         with suppress(Problem):
@@ -137,28 +144,21 @@ class Revocations:
     async def _read_once(self) -> None:
         began = time.monotonic()
         try:
-            rows = await self._db.run(READ, repeatable=True, after=self._after)
+            rows = await self._db.run_as_keeper(READ, after=self._after)
         except Problem:
-            self._after = 0  # it may come back as of an earlier moment, with other numbers
-            raise
-        self._forget_ended()
+            # Whatever is there by now may be as of an earlier moment, with other numbers.
+            self._after = 0
+            rows = await self._db.run_as_keeper(READ, after=0)
         for self._after, user_id, session_id, before, ends_at in rows:
-            if session_id is not None:
-                self._sessions[session_id] = max(ends_at, self._sessions.get(session_id, ends_at))
-            else:
-                self._users[user_id] = max(before, self._users.get(user_id, before))
-            heappush(self._ending, (ends_at, before, user_id or "", session_id))
+            known, name = (self._users, user_id) if session_id is None else (self._sessions, session_id)
+            known[name] = max((before, ends_at), known.get(name, (before, ends_at)))
         self._read_at = began
+        if began > self._sweep_at:
+            self._sweep_at, now = began + SECONDS_BETWEEN_SWEEPS, time.time()
+            self._sessions = {name: each for name, each in self._sessions.items() if each[1] > now}
+            self._users = {name: each for name, each in self._users.items() if each[1] > now}
         if rows:
             self.on_news()
-
-    def _forget_ended(self) -> None:
-        while self._ending and self._ending[0][0] < time.time():
-            ended, before, user_id, session_id = heappop(self._ending)
-            if session_id is not None and self._sessions.get(session_id) == ended:  # else a later one is about it too
-                del self._sessions[session_id]
-            elif session_id is None and self._users.get(user_id) == before:
-                del self._users[user_id]
 
     async def add(
         self,
@@ -175,7 +175,10 @@ class Revocations:
 
         When it returns, this process knows. Returns whether all that the user has is to be erased yet. Raises Problem.
         """
-        rows = await db.run(
+        # When the last of the tokens is issued, by the issuer's clock. Of a session that can be later, by a Better Auth
+        # that does not know of it yet (cookieCache).
+        last = issued_at if session_id is None else max(issued_at, time.time()) + MAX_CACHE_SECONDS
+        rows = await db.run_as_keeper(
             WRITE,
             repeatable=True,
             lock=LOCK,
@@ -183,9 +186,8 @@ class Revocations:
             jti=jti,
             user_id=user_id,
             session_id=session_id,
-            issued_before=issued_at,
-            # Then the last token is dead that was issued before, by the clock of whoever issued it.
-            ends_at=issued_at + self._max_token_seconds + 2 * LEEWAY_SECONDS,
+            issued_before=math.ceil(issued_at * 1e6) / 1e6,  # PostgreSQL counts in microseconds
+            ends_at=last + self._max_token_seconds + 2 * LEEWAY_SECONDS,
             erases=erases,
         )
         await self._read_anew()

@@ -161,6 +161,7 @@ async def take_event(request: Request, db: Db) -> Response:
     )
     log.info("security_event", events=[name.rpartition("/")[2] for name in event.types], **about)
     if erases and event.user_id is not None:
-        await erase(db, event.user_id)
-        revocations.once_all_know(partial(erase, db, event.user_id))  # what other processes let in meanwhile
+        purge = partial(erase, request.app.state.erasing, event.user_id, purged=True)
+        await purge()
+        revocations.once_all_know(purge)  # what other processes let in meanwhile
     return Response(status_code=202)

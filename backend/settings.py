@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     jwt_audience: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(_split_commas), Field(validate_default=True)
     ] = ()
-    max_token_seconds: Annotated[int, Field(ge=60)] = 86400
+    max_token_seconds: Annotated[int, Field(ge=60, le=10_000_000_000)] = 86400
     read_only_roles: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
     cors_origins: Annotated[
         tuple[str, ...] | None, NoDecode, BeforeValidator(_split_commas), Field(validate_default=True)

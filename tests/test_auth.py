@@ -21,6 +21,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from backend.auth import (
+    ID_CLAIMS,
     MAX_DEPTH,
     Claims,
     TokenError,
@@ -444,7 +445,10 @@ NO_ACCESS_TOKENS: Table = [
     ("an ID token for another client", "audience", by(KEYS["EdDSA"], None, {"typ": "JWT"}, aud="client-1")),
     ("an ID token of the OAuth provider", "issuer", by(KEYS["EdDSA"], iss=OAUTH["iss"], aud="client-1")),
     ("an ID token for a client of this API's name", "issuer", by(KEYS["EdDSA"], iss=OAUTH["iss"], aud=ISSUER)),
-    ("an ID token where the issuer counts", "type", claiming(at_hash="x", auth_time=YEAR_2023)),
+    *[
+        (f"an ID token with {name}, where the issuer counts", "type", claiming(**{name: "x"}))
+        for name in sorted(ID_CLAIMS)
+    ],
     ("a security event", "type", by(KEYS["EdDSA"], None, {"typ": "secevent+jwt"})),
 ]
 
@@ -457,6 +461,7 @@ OAUTH_TOKENS: Table = [
     ("at+jwt for the user info alone", "audience", of_oauth(aud=[f"{ISSUER}/api/auth/oauth2/userinfo"])),
     ("at+jwt for a resource whose name begins alike", "audience", of_oauth(aud=[f"{ISSUER}/api", f"{ISSUER}.evil"])),
     ("at+jwt without aud", "audience", of_oauth(aud=ABSENT)),
+    ("at+jwt without iat", "iat", of_oauth(iat=ABSENT)),
     ("at+jwt without a client", "client", of_oauth(client_id=ABSENT)),
     *[
         (f"at+jwt of client {value!r}", "client", of_oauth(client_id=value))

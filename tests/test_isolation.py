@@ -212,6 +212,14 @@ def test_a_table_that_is_not_protected_is_not_ready_and_says_the_statement_that_
                 "The role task_keeper may not shorten the change log. Run: GRANT",
             ),
             (
+                "ALTER TABLE revocation DISABLE ROW LEVEL SECURITY",
+                "The table revocation is not for task_keeper alone. Run: ALTER TABLE revocation ENABLE",
+            ),
+            (
+                "DROP POLICY keeper ON revocation",
+                "The table revocation is not for task_keeper alone. Run: ALTER TABLE revocation ENABLE",
+            ),
+            (
                 "REVOKE INSERT ON revocation FROM task_keeper",
                 "The role task_keeper may not read and write revocations. Run: GRANT",
             ),

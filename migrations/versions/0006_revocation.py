@@ -24,6 +24,9 @@ def upgrade() -> None:
     op.create_index("revocation_number", "revocation", ["number"])
     op.create_index("revocation_ends_at", "revocation", ["ends_at"])
     op.execute("GRANT SELECT, INSERT, UPDATE (erases), DELETE ON revocation TO task_keeper")
+    op.execute("CREATE POLICY keeper ON revocation TO task_keeper USING (true)")
+    op.execute("ALTER TABLE revocation ENABLE ROW LEVEL SECURITY")
+    op.execute("ALTER TABLE revocation FORCE ROW LEVEL SECURITY")
 
 
 def downgrade() -> None:
