@@ -25,6 +25,9 @@ GRACEFUL_SHUTDOWN_SECONDS = 7
 KEEP_ALIVE_SECONDS = 75
 # How long a client has to read the end of an answer whose connection is closed.
 SECONDS_TO_READ = 30
+# What is read of a head before the API says what is wrong with it, which allows much less.
+MAX_HEAD_BYTES = 1024 * 1024
+HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 # A socket filter (classic BPF, docs/decisions/0011): drop segments with the SYN flag, in byte 13 of the TCP header
 # (RFC 9293, section 3.1), and take all others.
 LOAD_FLAGS, IF_SYN, DROP, TAKE = (0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)
@@ -76,10 +79,32 @@ class _JoiningTransport:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which writes head and body one after the other, on a transport that joins them."""
+    """uvicorn's protocol, which writes head and body one after the other, on a transport that joins them.
+
+    Its parser takes the square of the time for a long header, so that one of 32 MB would stop everybody for seconds.
+    """
+
+    _head: int | None = None  # bytes of the head that is being read, if one is
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > MAX_HEAD_BYTES:
+                self.transport.write(HEAD_TOO_LARGE)
+                self.transport.close()
+                return
+        super().data_received(data)
 
 
 class Server(uvicorn.Server):

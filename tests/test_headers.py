@@ -1,6 +1,7 @@
 """What every answer tells a browser, and how much a request may say in its headers."""
 
 import socket
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from backend.limits import MAX_HEADER_BYTES
 from tests.conftest import sign
 from tests.helpers import assert_problem, create
+from tests.project import PATIENCE_SECONDS
 
 POLICY = "default-src 'none'; frame-ancestors 'none'"
 
@@ -39,6 +41,19 @@ def test_headers_have_a_limit_that_is_told_before_anything_is_read(api: str) -> 
         answer = httpx.get(f"{api}/api/me", headers={**token, **headers})
         assert_problem(answer, 400, "INVALID_HEADER")
         assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
+
+
+def test_a_head_that_does_not_end_is_cut_off(api: str) -> None:
+    with socket.create_connection((httpx.URL(api).host, httpx.URL(api).port)) as connection:
+        sent = 0
+        with suppress(OSError):  # which is how the server closes what it does not read to its end
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ")
+            while sent < 64 * 1024 * 1024:
+                connection.sendall(b"x" * 65536)
+                sent += 65536
+    assert sent < 64 * 1024 * 1024
+    head = {"Authorization": f"Bearer {'x' * 900_000}"}
+    assert httpx.get(f"{api}/api/me", headers=head, timeout=PATIENCE_SECONDS).status_code == 431
 
 
 @pytest.mark.parametrize(
