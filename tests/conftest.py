@@ -41,7 +41,15 @@ SECRET = "a secret of the tests, with more than 32 characters"
 
 
 # The files that take longest: first, so that side by side with the others they are not what is waited for at the end.
-LONGEST = ("test_deploy", "test_resources", "test_dev", "test_frontend", "test_frontend_live", "test_openapi")
+LONGEST = (
+    "test_deploy",
+    "test_resources",
+    "test_dev",
+    "test_frontend",
+    "test_frontend_live",
+    "test_frontend_sessions",
+    "test_openapi",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
+from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from backend.settings import Settings
 from tests.conftest import SECRET, serving, settings, throwaway_database
 from tests.project import free_port, installed, wait_until
 
 PASSWORD = "correct horse battery"
-ADDRESSES = count(1)
+ADDRESSES = map(ip_address, count(int(ip_address("198.18.0.1"))))
 CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 # A run with this set makes the pictures of the documentation.
 PICTURES = Path("docs/images") if os.environ.get("PICTURES") else None
@@ -85,11 +86,8 @@ class Site:
     def person(self, **options: Any) -> Iterator[Page]:
         """Yield the page of tasks of somebody who has just signed up, in a browser of their own."""
         context = self.browser.new_context(locale="en-GB", timezone_id="Europe/Berlin", **options)
-        # Not by the form: Better Auth lets three sign up in ten seconds from one address, so each has one.
-        headers = {"Origin": self.url, "X-Forwarded-For": f"203.0.113.{next(ADDRESSES)}"}
         account = {"name": "Ann", "email": f"{uuid.uuid4().hex}@example.test", "password": PASSWORD}
-        answer = context.request.post(f"{self.url}/api/auth/sign-up/email", data=account, headers=headers)
-        assert answer.ok, answer.text()
+        ask(context, self, "/sign-up/email", account)
         page = context.new_page()
         page.goto(self.url)
         expect(page.get_by_text("Nothing to do")).to_be_visible()
@@ -102,6 +100,18 @@ class Site:
         context = self.browser.new_context(
             storage_state=page.context.storage_state(), locale="en-GB", timezone_id="Europe/Berlin"
         )
+        other = context.new_page()
+        other.goto(self.url)
+        expect(other.get_by_role("region", name="Tasks")).to_have_attribute("aria-busy", "false")
+        yield other
+        context.close()
+
+    @contextmanager
+    def second_device_of(self, page: Page) -> Iterator[Page]:
+        """Yield the page of tasks of the same person, who has signed in on another device: a session of its own."""
+        context = self.browser.new_context(locale="en-GB", timezone_id="Europe/Berlin")
+        account = {"email": session_of(page)["user"]["email"], "password": PASSWORD}
+        ask(context, self, "/sign-in/email", account)
         other = context.new_page()
         other.goto(self.url)
         expect(other.get_by_role("region", name="Tasks")).to_have_attribute("aria-busy", "false")
@@ -177,6 +187,20 @@ either_kind_of_token = pytest.mark.parametrize("stopped_site", ["EdDSA", "HS256"
 def site(stopped_site: Site) -> Iterator[Site]:
     with stopped_site.start_api():
         yield stopped_site
+
+
+def ask(person: BrowserContext, site: Site, path: str, body: dict[str, Any] | None = None, status: int = 200) -> Any:
+    """Ask Better Auth for something that the app has no form for; return the answer."""
+    # It lets three sign up or in in ten seconds from one address, so each has one.
+    headers = {"Origin": site.url, "X-Forwarded-For": str(next(ADDRESSES))}
+    answer = person.request.post(f"{site.url}/api/auth{path}", data=body or {}, headers=headers)
+    assert answer.status == status, answer.text()
+    return answer.json()
+
+
+def session_of(page: Page) -> Any:
+    """Return the session of who is signed in on a page, and its user."""
+    return page.evaluate("fetch('/api/auth/get-session').then(answer => answer.json())")
 
 
 def add(page: Page, title: str) -> None:

@@ -29,6 +29,7 @@ from tests.frontend import (
     either_kind_of_token,
     held,
     picture,
+    session_of,
     start,
     task,
     without_events,
@@ -256,7 +257,7 @@ def test_a_page_never_shows_the_tasks_of_whoever_signed_in_beside_it(site: Site)
 def test_a_token_that_comes_after_its_person_has_left_is_not_the_next_one_s(site: Site) -> None:
     with site.person() as page, site.person() as other:
         add(page, "Of the first")
-        email = other.evaluate("fetch('/api/auth/get-session').then(answer => answer.json())")["user"]["email"]
+        email = session_of(other)["user"]["email"]
         answers: list[tuple[Route, Any]] = []
         page.route("**/api/auth/token", lambda route: answers.append((route, route.fetch())), times=1)
         page.reload()

@@ -1,7 +1,7 @@
 import createClient from "openapi-fetch";
 
 import type { components, paths } from "./schema";
-import { createTokens, SignedOutError } from "./token";
+import { createTokens, SignedOutError, type Tokens } from "./token";
 import { unreachable } from "./words";
 
 export type Task = components["schemas"]["Task"];
@@ -34,8 +34,7 @@ export const isChangedSince = (error: unknown) => error instanceof ApiError && e
 export const isNotKept = (error: unknown) => error instanceof ApiError && error.code === "CHANGES_NOT_KEPT";
 
 /** Return a `fetch` that sends the user's token, and retries once with a new token after a 401. */
-function fetchAs(userId: string) {
-  const tokens = createTokens(userId);
+function fetchWith(tokens: Tokens) {
   const send = async (request: Request): Promise<Response> => {
     request.headers.set("Authorization", `Bearer ${await tokens.get()}`);
     const isStream = request.headers.get("Accept") === EVENTS; // of /api/events: it stays open
@@ -96,7 +95,8 @@ export function isMade(body: TaskChanges, task: Task): boolean {
 
 /** Return a client for one user, with the functions that the app needs. Each throws ApiError or SignedOutError. */
 export function createApi(baseUrl: string, userId: string) {
-  const send = fetchAs(userId);
+  const tokens = createTokens(userId);
+  const send = fetchWith(tokens);
   let newest = 0;
   const client = createClient<paths>({
     baseUrl,
@@ -109,6 +109,9 @@ export function createApi(baseUrl: string, userId: string) {
   return {
     /** The number of the newest change that was made here. */
     newest: () => newest,
+
+    /** Ask for a new token before the next request: the API has said that this one counts no longer. */
+    forgetToken: tokens.forget,
 
     /** What is changed, as Server-Sent Events, after the last one that was read; at first from now on. */
     async events(lastEventId: string | undefined, signal: AbortSignal) {

@@ -1,23 +1,37 @@
 import type { BetterAuthOptions } from "better-auth";
-import { jwt } from "better-auth/plugins";
+import { admin, type JwtOptions, jwt } from "better-auth/plugins";
 import { SignJWT } from "jose";
 import { Pool } from "pg";
 
+import { securityEvents } from "./security-events";
+import { apiUrl } from "./settings";
+
 const url = process.env.BETTER_AUTH_URL ?? "http://localhost:3000";
-const expirationTime = process.env.JWT_EXPIRATION_TIME ?? "15m";
+
+const tokens = {
+  expirationTime: process.env.JWT_EXPIRATION_TIME ?? "15m",
+  // Not the whole user: with a picture, the token may be longer than the API takes.
+  definePayload: ({ user, session }) => ({
+    email: user.email,
+    name: user.name,
+    role: user.role,
+    sid: session.id, // so that the token can end with its session
+    act: session.impersonatedBy ? { sub: session.impersonatedBy } : undefined,
+  }),
+} satisfies JwtOptions["jwt"];
 
 /** Tokens that the API verifies with the public keys at /api/auth/jwks (EdDSA, as a stock Better Auth signs). */
-const byKeySet = () => jwt({ jwt: { expirationTime } });
+const byKeySet = () => jwt({ jwt: tokens });
 
 /** Tokens that the API verifies with the secret it shares with this app (HS256). */
 const bySharedSecret = () =>
   jwt({
     jwks: { remoteUrl: `${url}/none`, keyPairConfig: { alg: "ES256" } }, // required with sign, but never fetched
     jwt: {
-      expirationTime,
-      sign: (claims) =>
+      ...tokens,
+      sign: (claims, header) =>
         new SignJWT(claims ?? {})
-          .setProtectedHeader({ alg: "HS256", typ: "JWT" })
+          .setProtectedHeader({ alg: "HS256", typ: "JWT", ...header })
           .sign(new TextEncoder().encode(process.env.BETTER_AUTH_SECRET)),
     },
   });
@@ -25,6 +39,7 @@ const bySharedSecret = () =>
 export const options = {
   baseURL: url,
   database: new Pool({ connectionString: process.env.DATABASE_URL }),
-  emailAndPassword: { enabled: true },
-  plugins: [process.env.JWT_SIGNING === "secret" ? bySharedSecret() : byKeySet()],
+  emailAndPassword: { enabled: true, revokeSessionsOnPasswordReset: true },
+  user: { deleteUser: { enabled: true } },
+  plugins: [process.env.JWT_SIGNING === "secret" ? bySharedSecret() : byKeySet(), admin(), securityEvents(apiUrl)],
 } satisfies BetterAuthOptions;

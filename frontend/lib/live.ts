@@ -25,6 +25,7 @@ export function createLive(api: Api, { onOpen, onChanges, onSignedOut }: Listene
   let lastEventId: string | undefined;
   let stream: AbortController | undefined;
   let failures = 0;
+  let isRevoked = false; // the token of the last stream: its session may have ended, which only Better Auth knows
   let retry: ReturnType<typeof setTimeout> | undefined;
   let grace: ReturnType<typeof setTimeout> | undefined; // as long as there is no stream that has begun
 
@@ -34,7 +35,11 @@ export function createLive(api: Api, { onOpen, onChanges, onSignedOut }: Listene
   }
 
   function onEvent({ event, id, data }: EventSourceMessage) {
-    if (event === "end" && JSON.parse(data).reason === "changes_not_kept") lastEventId = undefined;
+    if (event === "end") {
+      const { reason } = JSON.parse(data);
+      if (reason === "changes_not_kept") lastEventId = undefined;
+      isRevoked = reason === "token_revoked";
+    }
     if (event !== "change") return;
     if (grace) {
       clearTimeout(grace);
@@ -76,6 +81,7 @@ export function createLive(api: Api, { onOpen, onChanges, onSignedOut }: Listene
     wait();
     const own = new AbortController();
     stream = own;
+    isRevoked = false;
     try {
       await read(own);
     } catch (error) {
@@ -86,8 +92,10 @@ export function createLive(api: Api, { onOpen, onChanges, onSignedOut }: Listene
     close();
     wait();
     if (connection === "opening") become("open");
+    if (isRevoked) api.forgetToken();
+    const isAtOnce = isRevoked && failures === 0;
     const delay = Math.min(FIRST_DELAY_MS * 2 ** failures++, LONGEST_DELAY_MS);
-    retry = setTimeout(open, delay * (0.5 + Math.random() / 2));
+    retry = setTimeout(open, isAtOnce ? 0 : delay * (0.5 + Math.random() / 2));
   }
 
   function close() {

@@ -41,3 +41,5 @@ export function createTokens(userId: string) {
     },
   };
 }
+
+export type Tokens = ReturnType<typeof createTokens>;
