@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.conftest import SECRET
 from tests.project import free_port, installed
 
 STOCK = "1. Let Better Auth sign tokens"
+ENDS = "End tokens with their sessions"
 RECIPES = "With other plugins"
 
 
@@ -63,8 +65,8 @@ class Recipe:
         return cls(shape[1], shape[2], shape[3].strip().removeprefix("jwt(),").strip().removesuffix(","))
 
 
-def recipes(guide: str) -> list[Recipe]:
-    shown = (each for each in snippets(section(guide, RECIPES), "ts") if each.startswith("// auth.ts"))
+def recipes(guide: str, title: str = RECIPES) -> list[Recipe]:
+    shown = (each for each in snippets(section(guide, title), "ts") if each.startswith("// auth.ts"))
     return [Recipe.of(each) for each in shown]
 
 
@@ -87,6 +89,7 @@ def _prepare(root: Path, folder: Path) -> Path:
         (folder / "node_modules").symlink_to(packages)
         (folder / "package.json").write_text('{"type": "module"}')
         shutil.copy(root / "tests" / "better_auth" / "serve.mjs", folder)
+        shutil.copy(root / "frontend" / "lib" / "security-events.ts", folder)
     return packages
 
 
@@ -104,15 +107,18 @@ def assert_strict(root: Path, folder: Path, *sources: str) -> None:
 
 
 @contextmanager
-def better_auth(root: Path, folder: Path, source: str, database_url: str, api: str = "") -> Iterator[str]:
-    """Run the Better Auth of a module, and yield its URL. `api` is where it finds the API."""
+def better_auth(
+    root: Path, folder: Path, source: str, database_url: str, api: str = "", log: IO[str] | None = None
+) -> Iterator[str]:
+    """Run the Better Auth of a module, and yield its URL. `api` is where it finds the API; it logs errors to `log`."""
     _prepare(root, folder)
     (folder / "auth.ts").write_text(source)
     url = f"http://localhost:{free_port()}"
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url, "API_URL": api}
     environment |= {"BETTER_AUTH_URL": url, "BETTER_AUTH_SECRET": SECRET}
+    command = ["node", "serve.mjs", str(folder / "auth.ts")]
     with subprocess.Popen(
-        ["node", "serve.mjs", str(folder / "auth.ts")], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
     ) as process:
         try:
             assert process.stdout is not None

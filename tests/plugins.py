@@ -7,7 +7,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from jose import jwt
 
 from tests.conftest import execute, serving, settings, throwaway_database
-from tests.guide import RECIPES, better_auth, recipes, section, snippets, variables, with_recipes
+from tests.guide import ENDS, RECIPES, better_auth, recipes, section, snippets, variables, with_recipes
 from tests.project import PATIENCE_SECONDS, free_port
 
 PASSWORD = "correct horse battery"
@@ -65,6 +65,11 @@ def titles(api: str, token: str) -> list[str]:
     return [task["title"] for task in answer.json()]
 
 
+def is_revoked(api: str, token: str) -> bool:
+    answer = httpx.get(f"{api}/api/me", headers=bearer(token))
+    return answer.status_code == 401 and '"TOKEN_REVOKED"' in answer.text
+
+
 def add(api: str, token: str, **fields: Any) -> dict[str, Any]:
     answer = httpx.post(f"{api}/api/tasks", json={"title": "A task", **fields}, headers=bearer(token))
     assert answer.status_code == 201, answer.text
@@ -74,7 +79,10 @@ def add(api: str, token: str, **fields: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Plugins:
-    """A Better Auth with every recipe of docs/better-auth.md; `page` is the part that shows them."""
+    """A Better Auth with every recipe of docs/better-auth.md, which tells the API of what ends.
+
+    `page` is the part that shows the recipes.
+    """
 
     url: str
     api: str  # where it finds the API
@@ -103,7 +111,9 @@ class Plugins:
 @pytest.fixture(scope="session")
 def plugins(guide: str, root: Path, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plugins]:
     api = f"http://127.0.0.1:{free_port()}"
-    source = with_recipes(guide, *recipes(guide))
+    [ends] = recipes(guide, ENDS)
+    ends = replace(ends, plugins=ends.plugins.splitlines()[-1])  # the payload is that of another recipe
+    source = with_recipes(guide, *recipes(guide), ends)
     folder = tmp_path_factory.mktemp("plugins")
     with (
         throwaway_database(postgres) as database_url,

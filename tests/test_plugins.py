@@ -8,9 +8,24 @@ from pathlib import Path
 import httpx
 from jose import jwt
 
-from tests.guide import RECIPES, Recipe, assert_strict, better_auth, recipes, section, with_recipes
+from tests.conftest import execute
+from tests.guide import ENDS, RECIPES, Recipe, assert_strict, better_auth, recipes, section, with_recipes
 from tests.helpers import assert_problem
-from tests.plugins import OAUTH, RESOURCE, SCOPE, VERIFIER, Client, Person, Plugins, add, bearer, claims, titles
+from tests.plugins import (
+    OAUTH,
+    RESOURCE,
+    SCOPE,
+    VERIFIER,
+    Client,
+    Person,
+    Plugins,
+    add,
+    bearer,
+    claims,
+    is_revoked,
+    titles,
+)
+from tests.project import wait_until
 
 
 def key_of(person: Person) -> dict[str, str]:
@@ -37,7 +52,8 @@ def test_each_recipe_is_strict_typescript_alone_and_with_the_others(guide: str, 
     each = recipes(guide)
     calls = re.findall(r"`(authClient\.[^`]*\))`", section(guide, RECIPES))
     assert (len(each), len(calls)) == (6, 4)
-    modules = [with_recipes(guide, *each), *(with_recipes(guide, one) for one in each)]
+    ends = recipes(guide, ENDS)
+    modules = [with_recipes(guide, *each), *(with_recipes(guide, one) for one in (*each, *ends))]
     assert_strict(root, tmp_path, CLIENT.replace("CALLS", ", ".join(calls)), *modules)
 
 
@@ -152,7 +168,7 @@ def test_a_token_says_its_session_and_organization_and_no_more_of_the_user(stock
 
 
 def test_the_tasks_of_an_anonymous_user_go_along_to_their_account(
-    stock_api: str, browser: Callable[[], Person]
+    stock_api: str, browser: Callable[[], Person], database_url: str
 ) -> None:
     person = browser()
     person.post("/sign-in/anonymous", json={}).raise_for_status()
@@ -162,6 +178,7 @@ def test_the_tasks_of_an_anonymous_user_go_along_to_their_account(
     assert person.user_id() != before
     moved = httpx.get(f"{stock_api}/api/tasks", headers=bearer(person.token())).json()
     assert moved == [{**task, "user_id": person.user_id()} for task in reversed(tasks)]
+    wait_until(lambda: execute(database_url, "SELECT 1 FROM task WHERE user_id = %s", before) == [])
 
 
 def test_who_has_an_account_keeps_its_tasks_beside_those_from_before_signing_in(
@@ -221,28 +238,31 @@ def test_neither_an_opaque_token_nor_an_id_token_is_taken(oauth_api: str, person
 
 
 def test_a_refresh_token_outlives_the_session_of_who_let_the_client_in(
-    oauth_api: str, person: Person, oauth_client: Client
+    stock_api: str, oauth_api: str, person: Person, oauth_client: Client
 ) -> None:
     tokens = oauth_client.tokens(person, f"offline_access {SCOPE}")
     person.post("/sign-out", json={}).raise_for_status()
+    wait_until(lambda: is_revoked(oauth_api, tokens["access_token"]))
     renewed = oauth_client.refresh(tokens["refresh_token"]).raise_for_status().json()["access_token"]
     assert claims(renewed)["sid"] is None
     assert titles(oauth_api, renewed) == []
 
 
-def test_who_is_banned_gets_no_new_token_in_any_way(
-    plugins: Plugins, stock_api: str, person: Person, administrator: Person, oauth_client: Client
+def test_who_is_banned_gets_no_new_token_in_any_way_and_the_old_ones_end(
+    plugins: Plugins, stock_api: str, oauth_api: str, person: Person, administrator: Person, oauth_client: Client
 ) -> None:
     user_id, session_token, last = person.user_id(), person.session_token(), person.token()
     key = key_of(person)["key"]
-    refresh_token = oauth_client.tokens(person, f"offline_access {SCOPE}")["refresh_token"]
+    of_key = exchanged(plugins.url, key).json()["token"]
+    of_client = oauth_client.tokens(person, f"offline_access {SCOPE}")
     administrator.post("/admin/ban-user", json={"userId": user_id}).raise_for_status()
     assert person.get("/token").status_code == 401
     assert httpx.get(f"{plugins.url}/api/auth/token", headers=bearer(session_token)).status_code == 401
     assert exchanged(plugins.url, key).status_code == 403
-    assert oauth_client.refresh(refresh_token).status_code == 403
+    assert oauth_client.refresh(of_client["refresh_token"]).status_code == 403
     assert person.sign_in().status_code == 403
-    assert titles(stock_api, last) == []  # until it expires
+    for api, token in ((stock_api, last), (stock_api, of_key), (oauth_api, of_client["access_token"])):
+        wait_until(lambda api=api, token=token: is_revoked(api, token))  # type: ignore[misc]
     administrator.post("/admin/unban-user", json={"userId": user_id}).raise_for_status()
     assert exchanged(plugins.url, key).status_code == 200
 
