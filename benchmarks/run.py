@@ -538,6 +538,7 @@ def revocations(options: argparse.Namespace) -> dict[str, Any]:
             per_second = []
             for statement in ("TRUNCATE revocation", REVOKED):
                 peers.execute(url, statement)
+                peers.execute(url, "VACUUM ANALYZE revocation", "CHECKPOINT")  # not while the load is measured
                 with peers.api(url) as (base, _):
                     peers.load(base, sent, seconds=2, connections=options.connections)
                     loaded = peers.load(base, sent, seconds=options.seconds, connections=options.connections)
