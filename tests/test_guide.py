@@ -63,14 +63,17 @@ def test_doctor_says_what_it_quotes(
         "PFwpqsfgwPadNlQ3IdsvJs3z2vLhocyF",
         sign({**good, "iss": "http://localhost:3001"}),
         "eyJhbGciOiJFZERTQSIsImtpZCI6ImsifQ.eyJzdWIiOiJhbm4ifQ.c2ln",
+        sign({**good, "scope": "openid"}),
+        sign({**good, "image": "x" * 9000}),
     ]
     monkeypatch.setitem(Settings.model_config, "env_file", None)
     for name, value in {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "JWT_ISSUER": issuer}.items():
         monkeypatch.setenv(name, value)
     said = []
     for token in tokens:
-        assert not doctor.examine(token)
+        is_well = doctor.examine(token)
         said.append(capsys.readouterr().out)
+        assert is_well is ("accepted: " in said[-1])  # one that is accepted, and may do too little
     monkeypatch.setenv("JWKS_URL", "http://127.0.0.1:1/jwks")
     assert not doctor.examine(None)
     said.append(capsys.readouterr().out)
