@@ -32,6 +32,7 @@ from backend.keys import JWKS_ALGORITHMS
 from backend.limits import SharedCounts
 from backend.problems import Problem
 from backend.revocation import Revocations
+from backend.security_events import TYPE as EVENT_TYPE
 from backend.settings import ENV_FILE, Settings, StartError, load_settings
 from backend.tables import METADATA
 
@@ -240,7 +241,7 @@ def _what_is_no_access_token(header: dict[str, Any], claims: dict[str, Any]) -> 
     """Return what else a Better Auth made this for, if it was for something else."""
     if header.get("typ") == "better-auth.session-cache+jwt" or {"session", "user"} <= claims.keys():
         return f"this is Better Auth's session_data cookie, not an access token. {SEND_THE_JWT}."
-    if header.get("typ") == "secevent+jwt":
+    if header.get("typ") == EVENT_TYPE:
         return "this is a security event, which goes to POST /api/security-events, and not an access token."
     if not ID_CLAIMS.isdisjoint(claims) and header.get("typ") != OAUTH_TYPE:
         return "this is an ID token of the OAuth provider, for its client. Send the access_token that came with it."

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -67,12 +68,14 @@ async def keep_short(requests: Database, erasing: Database, history_days: int) -
         started = time.monotonic()
         # On a connection of its own: no request waits for one because of it.
         database = requests.apart()
-        for work in (shorten(database, history_days), forget(database, erasing)):
-            try:
-                await work
-            except Problem as problem:
-                log.warning("old_rows_stay", error=problem.code)
-        database.close()
+        try:
+            for let_go in (partial(shorten, database, history_days), partial(forget, database, erasing)):
+                try:
+                    await let_go()
+                except Problem as problem:  # which must not keep the other from being done
+                    log.warning("old_rows_stay", error=problem.code)
+        finally:
+            database.close()
         await asyncio.sleep(SECONDS_BETWEEN_PASSES)
         while requests.last_used < started and time.monotonic() - started < SECONDS_WITHOUT_REQUESTS:
             await asyncio.sleep(SECONDS_BETWEEN_PASSES)

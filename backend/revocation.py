@@ -3,9 +3,10 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from backend.auth import LEEWAY_SECONDS, Claims
 from backend.database import Database
@@ -22,9 +23,13 @@ MAX_CACHE_SECONDS = 10 * 60  # so long a Better Auth may give tokens of a sessio
 SECONDS_AWAKE = 60  # so long after the last request they are read all the same: then a database may sleep
 LOCK = 7_302_544_003  # any number that is the same in every process
 
+# With the start of the server: after a fail-over or a restore it is another one, whose numbers may be others, too.
 READ = """
-    SELECT number, user_id, session_id, extract(epoch FROM issued_before)::float8, extract(epoch FROM ends_at)::float8
-    FROM revocation WHERE number > %(after)s AND ends_at > now() ORDER BY number
+    SELECT
+        pg_postmaster_start_time(), number, user_id, session_id,
+        extract(epoch FROM issued_before)::float8, extract(epoch FROM ends_at)::float8
+    FROM (SELECT) AS one LEFT JOIN revocation ON number > %(after)s AND ends_at > now()
+    ORDER BY number
 """
 # Numbered in the order in which they are committed, by the lock: who reads on from a number misses none. An event that
 # comes again finds its row. The answer: whether all that the user has is still to be erased.
@@ -52,6 +57,7 @@ class Revocations:
         self._users: dict[str, tuple[float, float]] = {}
         self._sweep_at = 0.0
         self._after = 0
+        self._server: datetime | None = None  # when the one was started that the numbers are of
         self._read_at = self._asked_at = -float("inf")
         self._reading: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,7 +68,7 @@ class Revocations:
         """Keep reading with this database, whose one connection nothing else waits for."""
         self._db, self._bus, self._reading = db, bus, None
         if bus:
-            bus.hears["revoked"] = self._hear
+            bus.hears["revoked"] = lambda _: self._begin(self._read_anew)
         self._tasks = {asyncio.create_task(self._keep_reading())}
         try:
             yield
@@ -76,13 +82,18 @@ class Revocations:
 
         async def later() -> None:
             await asyncio.sleep(SECONDS_UNTIL_ALL_KNOW)
+            await do()
+
+        self._begin(later)
+
+    def _begin(self, do: Callable[[], Awaitable[None]]) -> None:
+        """Do something that nobody waits for: if the database is away, it is not done."""
+
+        async def quietly() -> None:
             with suppress(Problem):
                 await do()
 
-        self._keep(later())
-
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.add(task := asyncio.create_task(work))
+        self._tasks.add(task := asyncio.create_task(quietly()))
         task.add_done_callback(self._tasks.discard)
 
     def revokes(self, claims: Claims) -> bool:
@@ -121,13 +132,6 @@ class Revocations:
                 with suppress(Problem):  # the database is away: who asks now is told so
                     await self._read()
 
-    def _hear(self, _: str) -> None:
-        self._keep(self._read_when_told())
-
-    async def _read_when_told(self) -> None:
-        with suppress(Problem):
-            await self._read_anew()
-
     async def _read_anew(self) -> None:
         """Read what is there by now, and not join a read that has begun; raise Problem."""
         if self._reading and not self._reading.done():
@@ -143,13 +147,14 @@ class Revocations:
 
     async def _read_once(self) -> None:
         began = time.monotonic()
-        try:
-            rows = await self._db.run_as_keeper(READ, after=self._after)
-        except Problem:
-            # Whatever is there by now may be as of an earlier moment, with other numbers.
+        rows = await self._db.run_as_keeper(READ, repeatable=True, after=self._after)
+        server = rows[0][0]
+        if self._after and server != self._server:
             self._after = 0
-            rows = await self._db.run_as_keeper(READ, after=0)
-        for self._after, user_id, session_id, before, ends_at in rows:
+            rows = await self._db.run_as_keeper(READ, repeatable=True, after=0)
+        self._server = server
+        news = [row[1:] for row in rows if row[1] is not None]
+        for self._after, user_id, session_id, before, ends_at in news:
             known, name = (self._users, user_id) if session_id is None else (self._sessions, session_id)
             known[name] = max((before, ends_at), known.get(name, (before, ends_at)))
         self._read_at = began
@@ -157,7 +162,7 @@ class Revocations:
             self._sweep_at, now = began + SECONDS_BETWEEN_SWEEPS, time.time()
             self._sessions = {name: each for name, each in self._sessions.items() if each[1] > now}
             self._users = {name: each for name, each in self._users.items() if each[1] > now}
-        if rows:
+        if news:
             self.on_news()
 
     async def add(

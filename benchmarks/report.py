@@ -132,7 +132,7 @@ def revocations(results: dict[str, Any]) -> str:
         if isinstance(delay, dict)
     ]
     rows.append(["requests per second with 100,000, over those with none", f"{min(over):.2f} to {max(over):.2f}", ""])
-    return table(["an event is taken by", "p50", "p99"], rows)
+    return table(["a token is refused by", "p50", "p99"], rows)
 
 
 def erasure(results: dict[str, Any]) -> str:

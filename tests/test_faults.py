@@ -19,6 +19,7 @@ import pytest
 from backend import database as module
 from backend import migrations
 from backend.embedded import EmbeddedServer
+from backend.revocation import SECONDS_FRESH
 from tests.conftest import execute, serving, settings, sign
 from tests.helpers import assert_problem, create
 from tests.project import PATIENCE_SECONDS, wait_until
@@ -81,6 +82,35 @@ def api(server: Server, **values: Any) -> Iterator[httpx.Client]:
 def kill_backends(server: Server) -> None:
     with suppress(psycopg2.OperationalError):
         execute(server.url, f"SELECT pg_terminate_backend(pid) {OTHERS}")
+
+
+def test_after_a_failover_to_other_numbers_no_revocation_is_missed(server: Server) -> None:
+    issuer = "https://app.example.test"
+    own = {"iss": issuer, "aud": issuer}
+
+    def asked(client: httpx.Client, session_id: str) -> int:
+        token = sign({"sub": "ann", "sid": session_id, **own})
+        return client.get("/api/me", headers={"Authorization": f"Bearer {token}"}).status_code
+
+    def ends(client: httpx.Client, session_id: str) -> bool:
+        kind = "https://schemas.openid.net/secevent/caep/event-type/session-revoked"
+        said = {"jti": session_id, "sub_id": {"format": "opaque", "id": session_id}, "events": {kind: {}}}
+        event = sign({"exp": None, **own, **said}, headers={"typ": "secevent+jwt"})
+        media_type = {"Content-Type": "application/secevent+jwt"}
+        return client.post("/api/security-events", content=event, headers=media_type).status_code == 202
+
+    with api(server, jwt_issuer=issuer) as here, api(server, jwt_issuer=issuer) as there:
+        assert all(ends(here, f"before-{number}") for number in range(5))
+        time.sleep(SECONDS_FRESH)
+        assert (asked(there, "before-0"), asked(there, "after")) == (401, 200)
+        execute(server.url, "DELETE FROM revocation")  # as a replica has it that was behind
+        execute(server.url, "ALTER TABLE revocation ALTER number RESTART WITH 1")
+        server.crash()
+        server.start()
+        wait_until(lambda: ends(here, "after"))
+        time.sleep(SECONDS_FRESH)
+        assert [asked(client, "after") for client in (here, there)] == [401, 401]
+        assert [asked(client, "before-0") for client in (here, there)] == [401, 401]  # they still know
 
 
 def at_once(times: int, request: Callable[[int], httpx.Response]) -> list[httpx.Response]:

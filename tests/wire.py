@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-READ = b"FROM revocation WHERE number"
+READ = b"LEFT JOIN revocation ON number"
 
 
 class Wire:
@@ -28,16 +28,18 @@ class Wire:
         self._plugged = threading.Event()
         self._plugged.set()
         self.url = str(httpx.URL(server).copy_with(host="127.0.0.1", port=self._listener.getsockname()[1], query=None))
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)
                 self._plugged.wait()
                 server = socket.socket(socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET)
+                self._sockets.append(server)
                 server.connect(self._address)
-                self._sockets += [client, server]
                 self._clients.append(client)
                 cut = threading.Event()
                 threading.Thread(target=self._forward, args=(client, server, cut, self._read(cut)), daemon=True).start()
@@ -100,6 +102,9 @@ class Wire:
 
     def close(self) -> None:
         self._plugged.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends an accept() that waits
+        self._accepting.join()
         self._listener.close()
         for each in self._sockets:
             each.close()
