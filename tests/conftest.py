@@ -48,12 +48,16 @@ LONGEST = (
     "test_frontend",
     "test_frontend_live",
     "test_frontend_sessions",
+    "test_commands",
     "test_openapi",
+    "test_faults",
+    "test_revocation",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 def settings(**values: Any) -> Settings:

@@ -54,7 +54,9 @@ def frontend(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    # The headless shell first: the same engine, without what only people look at.
+    names = ("chromium-headless-shell", "chromium", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
     if not program:
         pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:

@@ -169,6 +169,8 @@ def test_three_processes_behind_nginx_are_one_api(root: Path, copy: Copy, place:
         deployed(root, copy, Path(folder), place, **own) as site,
     ):
         assert_users_are_apart_on_four_connections(site, place.superuser)
+        if place.host.startswith("/"):
+            return  # all else is the same, however PgBouncer reaches the server
         assert_a_limit_counts_for_all_processes(site)
         assert_a_killed_process_costs_no_request_that_can_be_repeated(site)
         assert_a_rolling_restart_costs_no_request(site)

@@ -31,12 +31,12 @@ def give_packages(copy: Copy, root: Path) -> None:
     os.utime(copy.folder / "frontend" / "package-lock.json", (0, 0))  # or they would seem to be older than it
 
 
-@pytest.mark.parametrize("signing", ["", "secret"])
-def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(
-    with_node: Copy, root: Path, signing: str
+@pytest.mark.parametrize("ended_by", ["ctrl-c", "its web server"])
+def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_as_one(
+    with_node: Copy, root: Path, ended_by: str
 ) -> None:
-    with_node.environment["JWT_SIGNING"] = signing
-    if signing:  # and with packages that are there, from one whose .env says something of another Better Auth
+    if ended_by == "its web server":  # and with packages that are there, and a .env that names another Better Auth
+        with_node.environment["JWT_SIGNING"] = "secret"
         give_packages(with_node, root)
         (with_node.folder / ".env").write_text(f"BETTER_AUTH_SECRET='{SECRET}'\nJWT_ISSUER=https://elsewhere.test\n")
     port, web_port = free_port(), free_port()
@@ -58,10 +58,16 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) > 2
     finally:
-        for _ in range(3):  # as people do it, and as terminals and uv pass it on
-            process.send_signal(signal.SIGINT)
+        if ended_by == "ctrl-c":
+            for _ in range(3):  # as people do it, and as terminals and uv pass it on
+                process.send_signal(signal.SIGINT)
+        else:
+            of_it = psutil.Process(process.pid).children() if process.poll() is None else []
+            for server in (each for each in of_it if "next" in " ".join(each.cmdline())):
+                server.kill()
         out, err = process.communicate()
-    assert process.returncode == 0, (out, err)
+    assert process.returncode == (0 if ended_by == "ctrl-c" else 1), (out, err)
+    assert ("web has ended, and so all of it has" in err) == (ended_by == "its web server")
     assert "Traceback" not in out + err
     lines = out.splitlines()
     assert f"Better Tasks   {web}" in lines
@@ -69,20 +75,6 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_on_ctrl_c(
     for name in ("api", "web"):
         assert [line for line in lines if line.startswith(f"{name} | ")]
     wait_until(lambda: not psutil.wait_procs(started, timeout=0)[1])
-    assert with_node.ends_postgres()
-
-
-def test_when_one_of_them_ends_so_does_all_of_it(with_node: Copy, root: Path) -> None:
-    give_packages(with_node, root)
-    port, web_port = free_port(), free_port()
-    process = with_node.start("main.py", "dev", "--port", str(port), "--web-port", str(web_port))
-    wait_until(lambda: answers(f"http://localhost:{port}") or process.poll() is not None)
-    assert process.poll() is None, process.communicate()
-    [server, *_] = [each for each in psutil.Process(process.pid).children() if "next" in " ".join(each.cmdline())]
-    server.kill()
-    _, err = process.communicate()
-    assert process.returncode == 1
-    assert "web has ended, and so all of it has" in err
     assert with_node.ends_postgres()
 
 

@@ -20,6 +20,7 @@ from tests.frontend import (
     LISTS,
     PASSWORD,
     PHONE,
+    PICTURES,
     Site,
     add,
     answers,
@@ -729,8 +730,11 @@ def test_everything_can_be_done_with_the_keyboard(site: Site) -> None:
         expect(page.get_by_label("Search")).to_be_focused()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("device", ["desktop", "phone"])
+# Each size and each scheme once; for the pictures, each with each.
+@pytest.mark.parametrize(
+    ("device", "scheme"),
+    [("desktop", "light"), ("phone", "dark"), *([("desktop", "dark"), ("phone", "light")] if PICTURES else [])],
+)
 def test_the_app_is_readable_and_accessible_on_every_screen(site: Site, device: str, scheme: str) -> None:
     screen: dict[str, Any] = PHONE if device == "phone" else {"viewport": {"width": 900, "height": 760}}
     with site.person(color_scheme=scheme, **screen) as page:

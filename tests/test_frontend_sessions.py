@@ -66,7 +66,6 @@ def test_a_token_says_its_session_and_no_more_of_its_user_than_is_needed(site: S
         add(page, "With a picture")
 
 
-@either_kind_of_token
 @pytest.mark.parametrize("process", ["the same", "another"])
 def test_who_signs_out_everywhere_else_is_out_there_at_once(site: Site, process: str) -> None:
     with ExitStack() as stack:
@@ -127,7 +126,6 @@ def test_a_page_whose_token_alone_has_ended_goes_on_with_another(site: Site) -> 
         expect(page.get_by_text(LOST)).to_have_count(0)
 
 
-@either_kind_of_token
 def test_a_ban_ends_all_that_a_person_has_and_they_do_not_come_back(site: Site) -> None:
     with two_devices(site) as (page, api, other, other_api), administrator(site) as admin:
         user = session_of(page)["user"]
@@ -138,7 +136,6 @@ def test_a_ban_ends_all_that_a_person_has_and_they_do_not_come_back(site: Site) 
         add(admin, "Not banned")
 
 
-@either_kind_of_token
 def test_a_deleted_account_takes_its_tasks_along(site: Site) -> None:
     with two_devices(site) as (page, api, other, other_api):
         add(page, "Private")
@@ -149,7 +146,6 @@ def test_a_deleted_account_takes_its_tasks_along(site: Site) -> None:
         wait_until(lambda: execute(site.database_url, "SELECT 1 FROM task WHERE user_id = %s", user_id) == [])
 
 
-@either_kind_of_token
 def test_a_password_that_an_admin_sets_ends_what_was_there_before_it(site: Site) -> None:
     with two_devices(site) as (page, api, other, other_api), administrator(site) as admin:
         user = session_of(page)["user"]
