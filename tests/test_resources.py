@@ -411,7 +411,7 @@ def test_the_description_says_the_limits_of_each_type(own: Own) -> None:
 def test_schemathesis_finds_nothing(own: Own, tmp_path: Path) -> None:
     """Not of children: what it makes up for the id of a parent is nobody's."""
     token = own.copy.run("main.py", "token", "--user", f"schemathesis-{uuid4()}").stdout.strip()
-    chosen = ["--include-path-regex", "/api/(prompts|orders)", "--max-examples", "10"]
+    chosen = ["--include-path-regex", "/api/orders", "--max-examples", "10"]
     assert_schemathesis_finds_nothing(f"{own.url}/openapi.json", token, tmp_path, *chosen)
 
 
