@@ -1,7 +1,7 @@
 """Completing tasks that recur: their next date, which python-dateutil finds, and the statements that make it."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
@@ -30,7 +30,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from backend.changelog import CREATED, entry, logged, whole
 from backend.database import Logged
 from backend.fields import in_utc
-from backend.recurrence import next_occurrence
+from backend.problems import invalid
+from backend.recurrence import Budget, TooManyError, next_occurrence
 from backend.statements import KEPT, Statements, as_json, count
 
 # For UUIDv5. Never change this: a task completed again would get a second next occurrence.
@@ -55,15 +56,22 @@ def local_due(due: datetime | None, offset: int | None) -> datetime | None:
 def next_ones(changes: dict[str, Any], recurring: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Return the parameters of a completion: each recurring task as in SEEN, and its next occurrence if any.
 
-    The next one's id is made of the task's and of its date, so that a task completed again makes no second one.
+    The next one's id is made of the task's and of the date that its rule has first, however late it is completed, so
+    that a task completed again makes no second one. Raises Problem VALIDATION_ERROR where there is too much to count.
     """
+    now, budget = datetime.now(UTC), Budget()
     found: dict[str, list[Any]] = {name: [] for name in ("_ids", "_seen", "_next_ids", "_next_dues", "_next_rules")}
     for task_id, version, _, rule, due, offset in recurring:
         rule, due = changes.get("recurrence_rule", rule), changes.get("due_date", due)
         local = local_due(due, changes.get("due_offset", offset))
-        next_due, next_rule = (local and next_occurrence(rule, local)) or (None, None)
-        next_id = uuid5(NEXT_NAMESPACE, f"{task_id} {next_due.timestamp()}") if next_due else None
-        values = (task_id, version, next_id, next_due and in_utc(next_due), next_rule)
+        try:
+            coming = local and next_occurrence(rule, local, now, budget)
+        except TooManyError:
+            raise invalid(("query", "names tasks whose rules passed over a million times: complete fewer")) from None
+        values: tuple[Any, ...] = (task_id, version, None, None, None)
+        if coming:
+            next_id = uuid5(NEXT_NAMESPACE, f"{task_id} {coming.first.timestamp()}")
+            values = (task_id, version, next_id, in_utc(coming.due), coming.rule)
         for name, value in zip(found, values, strict=True):
             found[name].append(value)
     return found

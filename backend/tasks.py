@@ -1,5 +1,6 @@
 """Tasks: a resource, and what is special about them: due dates with an offset, recurrence, completion."""
 
+import asyncio
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -156,7 +157,7 @@ class Tasks(Resource[Task]):
                 return changed
             before = rows[0][2:]
             if self.statements.comes_again(before, changes):
-                parameters = changes | next_ones(changes, [before])
+                parameters = changes | await asyncio.to_thread(next_ones, changes, [before])
                 completion = self.statements.complete_one(fields)
                 if rows := await db.run(completion, user_id, id=row_id, **parameters):
                     return rows[0][0], rows[0][1]
@@ -176,7 +177,8 @@ class Tasks(Resource[Task]):
             if not recurring:
                 return int(rows[0][0])
             completion = self.statements.complete_all(condition, fields)
-            [(count,)] = await db.run(completion, user_id, **named, **changes, **next_ones(changes, recurring))
+            coming = await asyncio.to_thread(next_ones, changes, recurring)  # which may take a while
+            [(count,)] = await db.run(completion, user_id, **named, **changes, **coming)
             if count:
                 return int(count)
             # Somebody changed one of them between the two statements: look again.

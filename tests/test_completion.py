@@ -1,7 +1,7 @@
 """Completing a task that recurs: its next occurrence, made once and with it or not at all."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -77,6 +77,30 @@ def test_repeated_reopened_and_completed_again_it_makes_no_second_one(ann: httpx
         assert again["completed_at"] > first["completed_at"]
         first = again
     assert others(ann, task) == [coming]
+
+
+@each_way
+def test_what_is_late_is_completed_once_and_comes_next_after_now(ann: httpx.Client, method: str) -> None:
+    late = datetime.now(UTC) - timedelta(days=90, hours=1)
+    task = create(ann, due_date=late.isoformat(), recurrence_rule="rrule:freq=daily;count=100")
+    assert task["recurrence_rule"] == "FREQ=DAILY;COUNT=100"
+    complete(ann, task, method)
+    [coming] = others(ann, task)
+    assert moment(coming["due_date"]) == late.replace(microsecond=0) + timedelta(days=91)
+    assert coming["recurrence_rule"] == "FREQ=DAILY;COUNT=9"
+    ann.patch(path_of(task), json=OPEN)
+    complete(ann, task, method)
+    assert others(ann, task) == [coming]
+
+
+def test_many_that_passed_over_too_much_to_count_are_not_completed_together(ann: httpx.Client) -> None:
+    rule = {"due_date": "0001-01-02T09:00:00Z", "recurrence_rule": "FREQ=DAILY;COUNT=800000"}
+    for number in range(2):
+        create(ann, title=f"t{number}", tags=["late"], **rule)
+    answer = ann.patch("/api/tasks?tag=late", json=DONE)
+    assert_problem(answer, 422, "VALIDATION_ERROR")
+    assert "complete fewer" in answer.text
+    assert {task["status"] for task in others(ann)} == {"pending"}
 
 
 def test_the_same_rule_and_date_of_two_tasks_makes_two(ann: httpx.Client, bob: httpx.Client) -> None:

@@ -1,15 +1,24 @@
 """Recurrence rules: which are taken, and that they come when python-dateutil says, in bounded time."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from dateutil.rrule import rrulestr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.recurrence import check, next_occurrence
+from backend import recurrence
+from backend.recurrence import Budget, Coming, check
+
+
+def next_occurrence(rule: str, due: datetime, now: datetime) -> Coming | None:
+    return recurrence.next_occurrence(rule, due, now, Budget())
+
 
 PARIS_IN_WINTER = timezone(timedelta(hours=1))
+BEFORE = datetime(2000, 1, 1, tzinfo=UTC)  # when it is done: in time
 DUE = datetime(2030, 1, 31, 9, 0, tzinfo=PARIS_IN_WINTER)  # a Thursday
 
 
@@ -39,7 +48,6 @@ def test_a_rule_of_the_rfc_is_taken_as_it_is(rule: str) -> None:
     [
         "",
         "weekly",
-        "FREQ=weekly",
         "FREQ=HOURLY",
         "FREQ=SECONDLY",
         "BYDAY=MO",
@@ -74,7 +82,6 @@ def test_a_rule_of_the_rfc_is_taken_as_it_is(rule: str) -> None:
         "FREQ=DAILY;BYHOUR=1,2,3,4,5;BYMINUTE=1,2,3,4,5",
         "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30",
         "FREQ=DAILY;BYMONTH=4,6;BYMONTHDAY=31,-31",
-        "RRULE:FREQ=DAILY",
         "FREQ=DAILY\nDTSTART:20200101T000000Z",
         "FREQ=DAILY;X-OWN=1",
     ],
@@ -82,6 +89,122 @@ def test_a_rule_of_the_rfc_is_taken_as_it_is(rule: str) -> None:
 def test_any_other_is_refused_with_a_sentence(rule: str) -> None:
     with pytest.raises(ValueError, match=r"^must "):
         check(rule)
+
+
+@pytest.mark.parametrize("rule", ["RRULE:FREQ=DAILY", "freq=daily", "rrule:Freq=Daily"])
+def test_a_rule_is_taken_in_any_case_and_with_its_property_in_front(rule: str) -> None:
+    assert check(rule) == "FREQ=DAILY"
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("FREQ=HOURLY", "must not have 'FREQ=HOURLY': FREQ is DAILY, WEEKLY, MONTHLY or YEARLY"),
+        ("FREQ=DAILY;INTERVAL=0", "must not have 'INTERVAL=0': INTERVAL is 1 to 999"),
+        ("FREQ=DAILY;BYDAY=MO,XX", "must not have 'BYDAY=MO,XX': BYDAY is days like MO,WE or -1FR"),
+        ("FREQ=DAILY;UNTIL=20300230", "must not have 'UNTIL=20300230': there is no such time"),
+        (
+            "FREQ=DAILY;BYEASTER=1",
+            "must be an RFC 5545 rule like FREQ=WEEKLY;BYDAY=MO;COUNT=10, and not have 'BYEASTER=1'",
+        ),
+        ("FREQ=DAILY;COUNT=2;COUNT=3", "must not name COUNT twice"),
+        (f"FREQ=DAILY;BYHOUR={'1,' * 200}", f"must not have 'BYHOUR={'1,' * 16}1…': BYHOUR is 0 to 23"),
+        ("FREQ=WEEKLY;SKIP=FORWARD", "must have SKIP only for days of the month, with FREQ=MONTHLY or YEARLY"),
+        (
+            "FREQ=MONTHLY;BYDAY=1MO;SKIP=BACKWARD",
+            "must have SKIP only for days of the month, with FREQ=MONTHLY or YEARLY",
+        ),
+        (
+            "FREQ=MONTHLY;BYMONTHDAY=-1;SKIP=BACKWARD",
+            "must not have SKIP with a BYMONTHDAY from the end, which every month has",
+        ),
+    ],
+)
+def test_what_is_refused_names_the_part(rule: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        check(rule)
+
+
+def series(rule: str, due: datetime, times: int, now: datetime = BEFORE) -> list[datetime]:
+    """Return when a task comes that is completed so many times, in wall-clock time."""
+    came = []
+    for _ in range(times):
+        coming = next_occurrence(rule, due, now)
+        assert coming is not None
+        due, rule = coming.due, coming.rule
+        assert check(rule) == rule
+        came.append(due.replace(tzinfo=None))
+    return came
+
+
+@pytest.mark.parametrize(
+    ("rule", "due", "came"),
+    [
+        ("FREQ=MONTHLY", "2030-01-31", ["2030-03-31", "2030-05-31", "2030-07-31"]),
+        ("FREQ=MONTHLY;SKIP=OMIT", "2030-01-31", ["2030-03-31", "2030-05-31", "2030-07-31"]),
+        ("FREQ=MONTHLY;SKIP=BACKWARD", "2030-01-31", ["2030-02-28", "2030-03-31", "2030-04-30"]),
+        ("RSCALE=GREGORIAN;FREQ=MONTHLY;SKIP=FORWARD", "2030-01-31", ["2030-03-01", "2030-03-31", "2030-05-01"]),
+        ("FREQ=MONTHLY;BYMONTHDAY=1,30;SKIP=FORWARD", "2030-01-30", ["2030-02-01", "2030-03-01", "2030-03-30"]),
+        ("FREQ=MONTHLY;INTERVAL=3;SKIP=BACKWARD", "2030-08-31", ["2030-11-30", "2031-02-28", "2031-05-31"]),
+        ("FREQ=YEARLY;SKIP=BACKWARD", "2032-02-29", ["2033-02-28", "2034-02-28", "2035-02-28", "2036-02-29"]),
+        ("FREQ=YEARLY;SKIP=FORWARD", "2032-02-29", ["2033-03-01", "2034-03-01", "2035-03-01", "2036-02-29"]),
+    ],
+)
+def test_a_day_that_a_month_does_not_have_is_left_out_or_moved_as_rfc_7529_says(
+    rule: str, due: str, came: list[str]
+) -> None:
+    at_nine = [datetime.fromisoformat(f"{day}T09:00") for day in came]
+    assert series(rule, datetime.fromisoformat(f"{due}T09:00+01:00"), len(came)) == at_nine
+
+
+@pytest.mark.parametrize(
+    ("rule", "comes", "then"),
+    [
+        ("FREQ=DAILY", "2030-04-11T09:00+01:00", "FREQ=DAILY"),
+        ("FREQ=DAILY;INTERVAL=2", "2030-04-11T09:00+01:00", "FREQ=DAILY;INTERVAL=2"),
+        ("FREQ=DAILY;INTERVAL=3", "2030-04-13T09:00+01:00", "FREQ=DAILY;INTERVAL=3"),
+        ("FREQ=WEEKLY;INTERVAL=2", "2030-04-11T09:00+01:00", "FREQ=WEEKLY;INTERVAL=2"),
+        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,TH", "2030-04-11T09:00+01:00", "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,TH"),
+        ("FREQ=MONTHLY", "2030-05-31T09:00+01:00", "FREQ=MONTHLY"),
+        ("FREQ=YEARLY", "2031-01-31T09:00+01:00", "FREQ=YEARLY"),
+        ("FREQ=DAILY;COUNT=100", "2030-04-11T09:00+01:00", "FREQ=DAILY;COUNT=30"),
+        ("FREQ=DAILY;COUNT=71", "2030-04-11T09:00+01:00", "FREQ=DAILY;COUNT=1"),
+    ],
+)
+def test_what_is_late_comes_next_after_it_is_done_and_not_once_for_each_time(rule: str, comes: str, then: str) -> None:
+    done = datetime(2030, 4, 10, 12, 0, tzinfo=UTC)
+    coming = next_occurrence(rule, DUE, done)
+    assert coming is not None
+    assert (coming.due, coming.rule) == (datetime.fromisoformat(comes), then)
+
+
+@pytest.mark.parametrize("rule", ["FREQ=DAILY;COUNT=70", "FREQ=DAILY;UNTIL=20300410"])
+def test_what_would_be_over_by_the_time_that_it_is_done_ends(rule: str) -> None:
+    assert next_occurrence(rule, DUE, datetime(2030, 4, 10, 12, 0, tzinfo=UTC)) is None
+
+
+def test_in_a_zone_the_clock_says_the_same_all_year() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    autumn = datetime(2026, 10, 19, 9, 0, tzinfo=berlin)
+    coming = next_occurrence("FREQ=WEEKLY", autumn, BEFORE)
+    assert coming is not None
+    assert coming.due.isoformat() == "2026-10-26T09:00:00+01:00"
+    # At half past two the clock is put forward on 28 March 2027, and back on 31 October.
+    spring = datetime(2027, 3, 27, 2, 30, tzinfo=berlin)
+    assert [at.isoformat() for at in series("FREQ=DAILY", spring, 2)] == ["2027-03-28T03:30:00", "2027-03-29T02:30:00"]
+    night = datetime(2027, 10, 30, 2, 30, tzinfo=berlin)
+    assert [at.isoformat() for at in series("FREQ=DAILY", night, 2)] == ["2027-10-31T02:30:00", "2027-11-01T02:30:00"]
+
+
+@pytest.mark.parametrize(
+    "rule", ["FREQ=DAILY", "FREQ=WEEKLY;INTERVAL=999", "FREQ=MONTHLY;BYHOUR=1,2,3", "FREQ=YEARLY;BYWEEKNO=53;BYDAY=MO"]
+)
+def test_what_is_late_by_two_thousand_years_is_found_without_going_through_them(rule: str) -> None:
+    coming = next_occurrence(rule, datetime(1, 1, 2, 9, 0, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC))
+    assert coming is not None
+    found = coming.due.replace(tzinfo=None)
+    expected = rrulestr(rule, dtstart=datetime(1, 1, 2, 9, 0)).after(datetime(2030, 1, 1))  # noqa: DTZ001
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -98,9 +221,10 @@ def test_any_other_is_refused_with_a_sentence(rule: str) -> None:
     ],
 )
 def test_the_next_one_comes_when_the_rule_says_with_one_less_to_count(rule: str, comes: str, then: str) -> None:
-    coming = next_occurrence(rule, DUE)
-    assert coming == (datetime.fromisoformat(comes), then)
-    assert coming[0].utcoffset() == DUE.utcoffset()
+    coming = next_occurrence(rule, DUE, BEFORE)
+    assert coming is not None
+    assert (coming.due, coming.rule) == (datetime.fromisoformat(comes), then)
+    assert coming.due.utcoffset() == DUE.utcoffset()
 
 
 @pytest.mark.parametrize(
@@ -116,19 +240,20 @@ def test_the_next_one_comes_when_the_rule_says_with_one_less_to_count(rule: str,
     ],
 )
 def test_a_rule_that_has_ended_or_never_comes_ends_the_task(rule: str) -> None:
-    assert next_occurrence(check(rule), DUE) is None
+    assert next_occurrence(check(rule), DUE, BEFORE) is None
 
 
 def test_the_day_is_that_of_the_due_dates_own_offset() -> None:
     just_after_midnight = datetime(2030, 2, 1, 0, 30, tzinfo=PARIS_IN_WINTER)  # in UTC, still January
-    coming = next_occurrence("FREQ=MONTHLY", just_after_midnight)
+    coming = next_occurrence("FREQ=MONTHLY", just_after_midnight, BEFORE)
     assert coming is not None
-    assert coming[0] == datetime(2030, 3, 1, 0, 30, tzinfo=PARIS_IN_WINTER)
+    assert coming.due == datetime(2030, 3, 1, 0, 30, tzinfo=PARIS_IN_WINTER)
 
 
 def test_the_end_of_the_calendar_ends_every_rule() -> None:
-    assert next_occurrence("FREQ=YEARLY", datetime(9999, 6, 1, tzinfo=UTC)) is None
-    assert next_occurrence("FREQ=DAILY", datetime(9999, 12, 30, 23, tzinfo=timezone(timedelta(hours=-2)))) is None
+    assert next_occurrence("FREQ=YEARLY", datetime(9999, 6, 1, tzinfo=UTC), BEFORE) is None
+    late = datetime(9999, 12, 30, 23, tzinfo=timezone(timedelta(hours=-2)))
+    assert next_occurrence("FREQ=DAILY", late, BEFORE) is None
 
 
 def numbers(low: int, high: int) -> st.SearchStrategy[str]:
@@ -170,9 +295,9 @@ def test_completed_again_and_again_a_task_comes_exactly_when_dateutil_says(
         else []
     )
     came: list[datetime] = []
-    coming = next_occurrence(f"{rule};COUNT={count}", due.replace(tzinfo=timezone(timedelta(minutes=offset))))
+    coming = next_occurrence(f"{rule};COUNT={count}", due.replace(tzinfo=timezone(timedelta(minutes=offset))), BEFORE)
     while coming:
-        came.append(coming[0].replace(tzinfo=None))
-        coming = next_occurrence(coming[1], coming[0])
+        came.append(coming.due.replace(tzinfo=None))
+        coming = next_occurrence(coming.rule, coming.due, BEFORE)
     assert [moment for moment in came if moment.year < due.year + 30] == list(expected)[: len(came)]
     assert len(came) <= count - 1
