@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import operator
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -113,9 +114,14 @@ class Listing:
         parameters: dict[str, Any] = {}
         for name in (*filters, *self.sorts):
             self._order_by(name, looked_up=name in filters)
-        for name in filters:
-            parameters |= self._filter(name)
-            self._index(name)
+        # Of what was changed lately there is little to look through: no index, which each change would have to keep.
+        for name in filters if "updated_at" in filters else (*filters, "updated_at"):
+            new = self._filter(name)
+            for twice in parameters.keys() & new.keys():
+                raise DeclarationError(f"two filters would be called {twice}: rename one of the fields")
+            parameters |= new
+            if name in filters:
+                self._index(name)
         if search:
             columns = [self.table.c[name] for name in search]
             self._conditions["_by_q"] = or_(*(column.ilike(bindparam("_by_q")) for column in columns))
@@ -214,25 +220,36 @@ class Listing:
         return {name: (GenericAlias(list, (item,)), Field(default=[], description="Any of these."))}
 
     def _range(self, name: str) -> dict[str, Any]:
-        order, given = self._orders[name], RANGES[self.types[name].python]
-        if self.types[name].python is Decimal:  # as exact as the field, so that rounding never decides
-            given = decimal_of(self.types[name].limits, in_body=False)
-        known = [self.table.c[name].is_not(None)] if self.types[name].optional else []
-        if self.types[name].python in (date, datetime):
-            lower, upper, what = f"{_stem(name)}_after", f"{_stem(name)}_before", _stem(name).capitalize()
-            after, before = order > bindparam(f"_by_{lower}"), order < bindparam(f"_by_{upper}")
-            unit = "day" if self.types[name].python is date else "moment"
-            texts = tuple(f"{what.replace('_', ' ')} {side} this {unit}." for side in ("before", "after"))
+        """Return the parameters of a range: an inclusive lower and an exclusive upper bound, and their opposites."""
+        type_, order = self.types[name], self._orders[name]
+        given = RANGES[type_.python]
+        if type_.python is Decimal:  # as exact as the field, so that rounding never decides
+            given = decimal_of(type_.limits, in_body=False)
+        bounds: list[tuple[str, Callable[[Any, Any], ColumnElement[bool]], str]]
+        stem = _stem(name)
+        if type_.python in (date, datetime):
+            what, unit = stem.capitalize().replace("_", " "), "day" if type_.python is date else "moment"
+            bounds = [
+                (f"{stem}_before", operator.lt, f"{what} before this {unit}."),
+                (f"{stem}_from", operator.ge, f"{what} at this {unit} or after it."),
+                (f"{stem}_after", operator.gt, f"{what} after this {unit}."),
+            ]
         else:
-            lower, upper = f"{name}_min", f"{name}_max"
-            after, before = order >= bindparam(f"_by_{lower}"), order <= bindparam(f"_by_{upper}")
-            texts = ("At most this.", "At least this.")
-        self._conditions[f"_by_{upper}"] = and_(before, *known)
-        self._conditions[f"_by_{lower}"] = and_(after, *known)
-        return {
-            upper: (given, Field(default=NOT_GIVEN, description=texts[0])),
-            lower: (given, Field(default=NOT_GIVEN, description=texts[1])),
-        }
+            bounds = [
+                (f"{name}_max", operator.le, "At most this."),
+                (f"{name}_below", operator.lt, "Less than this."),
+                (f"{name}_min", operator.ge, "At least this."),
+            ]
+        known = [self.table.c[name].is_not(None)] if type_.optional else []
+        parameters: dict[str, Any] = {}
+        for bound, compares, text in bounds:
+            self._conditions[f"_by_{bound}"] = and_(compares(order, bindparam(f"_by_{bound}")), *known)
+            parameters[bound] = (given, Field(default=NOT_GIVEN, description=text))
+        if type_.optional:
+            null = [order == literal_column(f"'{self._nulls[name]}'", order.type)] if name in self._nulls else []
+            self._conditions[f"_by_{stem}"] = and_(*null, self.table.c[name].is_(None))
+            parameters[stem] = (Literal["none"], Field(default=NOT_GIVEN, description="`none`: those without."))
+        return parameters
 
     def _index(self, name: str) -> None:
         """Make the index of a filter: in the order of the field where lists are sorted by it, else of creation."""

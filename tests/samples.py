@@ -53,7 +53,8 @@ def filters_of(resource: Resource[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in resource.listing.filters.model_fields.items():
         [item, *_] = get_args(field.annotation) or [field.annotation]
-        values = [list(item)[:2]] if isinstance(item, type) and issubclass(item, StrEnum) else SAMPLES.values()
+        values: Any = [list(item)[:2]] if isinstance(item, type) and issubclass(item, StrEnum) else SAMPLES.values()
+        values = [item] if isinstance(item, str) else values
         for value in values:
             value = value if isinstance(value, list) else [str(value)]
             with suppress(ValidationError):

@@ -1154,8 +1154,18 @@ export interface operations {
                 tag?: string[];
                 /** @description Due before this moment. */
                 due_before?: string;
+                /** @description Due at this moment or after it. */
+                due_from?: string;
                 /** @description Due after this moment. */
                 due_after?: string;
+                /** @description `none`: those without. */
+                due?: "none";
+                /** @description Updated before this moment. */
+                updated_before?: string;
+                /** @description Updated at this moment or after it. */
+                updated_from?: string;
+                /** @description Updated after this moment. */
+                updated_after?: string;
                 /** @description Part of the title or the description, in any case. */
                 q?: string;
                 /** @description `-` in front means descending. */
@@ -1482,8 +1492,18 @@ export interface operations {
                 tag?: string[];
                 /** @description Due before this moment. */
                 due_before?: string;
+                /** @description Due at this moment or after it. */
+                due_from?: string;
                 /** @description Due after this moment. */
                 due_after?: string;
+                /** @description `none`: those without. */
+                due?: "none";
+                /** @description Updated before this moment. */
+                updated_before?: string;
+                /** @description Updated at this moment or after it. */
+                updated_from?: string;
+                /** @description Updated after this moment. */
+                updated_after?: string;
                 /** @description Part of the title or the description, in any case. */
                 q?: string;
             };
@@ -1615,8 +1635,18 @@ export interface operations {
                 tag?: string[];
                 /** @description Due before this moment. */
                 due_before?: string;
+                /** @description Due at this moment or after it. */
+                due_from?: string;
                 /** @description Due after this moment. */
                 due_after?: string;
+                /** @description `none`: those without. */
+                due?: "none";
+                /** @description Updated before this moment. */
+                updated_before?: string;
+                /** @description Updated at this moment or after it. */
+                updated_from?: string;
+                /** @description Updated after this moment. */
+                updated_after?: string;
                 /** @description Part of the title or the description, in any case. */
                 q?: string;
             };

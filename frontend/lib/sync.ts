@@ -8,6 +8,8 @@ const REFETCH_MS = 500;
 const FILTERED: Record<string, (keyof Task)[]> = {
   tag: ["tags"],
   q: ["title", "description"],
+  due: ["due_date"],
+  due_from: ["due_date"],
   due_after: ["due_date"],
   due_before: ["due_date"],
 };
