@@ -3,6 +3,7 @@
 import json
 import re
 import types
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -18,6 +19,7 @@ from sqlalchemy import BigInteger, Boolean, Date, DateTime, Double, Enum, Intege
 from sqlalchemy import Text as TextType
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from backend.problems import PATTERN_MESSAGES
 from backend.settings import DeclarationError
 
 MAX_USER_ID_LENGTH = 255
@@ -99,10 +101,35 @@ class MaxBytes:
         return value
 
 
+def _composed(value: object) -> object:
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
+
+
+# What a client types arrives in one form (Unicode's NFC), however its keyboard makes an é. It goes last, so that limits
+# count what is kept.
+COMPOSED = BeforeValidator(_composed)
+# What shows nothing: white space, control characters, blanks such as U+2800, and what Unicode calls default-ignorable.
+# Those beyond 16 bits are left to _check_visible, because a pattern cannot name them in every client's language.
+INVISIBLE = (
+    r"\s\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+)
+_VISIBLE = re.compile(rf"[^{INVISIBLE}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]")
+
+
+def _check_visible(value: str) -> str:
+    if not _VISIBLE.search(value):
+        raise ValueError("must have a character that shows")
+    return value
+
+
+VISIBLE = AfterValidator(_check_visible)
 # PostgreSQL's text cannot hold NUL; a pattern, so that the API's schema says so too.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
-# Trimmed text must have something left: the pattern asks for a character other than white space.
-TrimmedText = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+# Trimmed text must have something left: the pattern asks for a character that shows.
+VISIBLE_PATTERN = rf"^[^\x00]*[^{INVISIBLE}][^\x00]*$"
+PATTERN_MESSAGES[VISIBLE_PATTERN] = "must have a character that shows, and no NUL"
+TrimmedText = Annotated[str, StringConstraints(strip_whitespace=True, pattern=VISIBLE_PATTERN), VISIBLE]
 Moment = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_four_digit_years)]
 Day = Annotated[date, BeforeValidator(_iso_day)]
 
@@ -169,7 +196,7 @@ def type_of(annotation: Any, metadata: Sequence[Any]) -> Type | None:
             found.append(part)
         elif get_origin(part) is list and (inner := type_of(get_args(part)[0], ())) and inner.python is str:
             found.append(list)
-            item = in_body(get_args(part)[0], inner)
+            item = Annotated[(in_body(get_args(part)[0], inner), COMPOSED)]
         elif part is dict or get_origin(part) is dict:
             found.append(dict)
         elif isinstance(part, type) or get_origin(part):
@@ -250,7 +277,7 @@ def in_body(annotation: Any, type_: Type) -> Any:
     if get_origin(annotation) in (Union, types.UnionType):
         return Union[tuple(in_body(one, type_) for one in get_args(annotation))]  # noqa: UP007
     if get_origin(annotation) is list:
-        return types.GenericAlias(list, (in_body(get_args(annotation)[0], type_),))
+        return types.GenericAlias(list, (Annotated[(in_body(get_args(annotation)[0], type_), COMPOSED)],))
     if annotation is str and "pattern" in type_.limits:
         return annotation
     if annotation is int:  # with the column's own limits, where the field has none

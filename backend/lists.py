@@ -46,7 +46,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from backend.database import quoted, sql
-from backend.fields import BOUNDS, Day, Moment, Text, Type, decimal_of, in_utc
+from backend.fields import BOUNDS, COMPOSED, Day, Moment, Text, TrimmedText, Type, decimal_of, in_utc
 from backend.problems import Problem
 from backend.settings import DeclarationError
 from backend.statements import KEPT, Statements, as_json
@@ -126,7 +126,7 @@ class Listing:
             columns = [self.table.c[name] for name in search]
             self._conditions["_by_q"] = or_(*(column.ilike(bindparam("_by_q")) for column in columns))
             parameters["q"] = (
-                Annotated[Text, StringConstraints(min_length=1, max_length=200)],
+                Annotated[TrimmedText, StringConstraints(min_length=1, max_length=200), COMPOSED],
                 Field(default=NOT_GIVEN, description=f"Part of the {' or the '.join(search)}, in any case."),
             )
         Index(f"{self.table.name}_newest", self.table.c.user_id, self.table.c.created_at, self.table.c.id)
@@ -216,7 +216,7 @@ class Listing:
         self._conditions[f"_by_{name}"] = order == func.any(of_any)
         # Of one value an index has the rows in their order.
         self._conditions[f"_by_one_{name}"] = order == bindparam(f"_by_one_{name}")
-        item = Text if type_.python is str else type_.python
+        item: Any = Annotated[Text, COMPOSED] if type_.python is str else type_.python
         return {name: (GenericAlias(list, (item,)), Field(default=[], description="Any of these."))}
 
     def _range(self, name: str) -> dict[str, Any]:
@@ -265,8 +265,9 @@ class Listing:
     def _key(self, name: str) -> TypeAdapter[Any]:
         """Return what a cursor holds of a sort, beside the id."""
         type_ = self.types[name]
-        if type_.python is str:
-            return TypeAdapter(type_.annotation)
+        if type_.python is str:  # as the row has it, which may be older than what bodies are held to
+            text = Annotated[Text, StringConstraints(max_length=type_.limits["max_length"])]
+            return TypeAdapter(text | None if type_.optional else text)
         python: Any = Annotated[AwareDatetime, AfterValidator(in_utc)] if type_.python is datetime else type_.python
         return TypeAdapter(python | None if type_.optional else python)
 

@@ -18,7 +18,7 @@ from backend import preconditions
 from backend.changelog import LOGGED, LoggedTable
 from backend.database import CONSTRAINTS, Database, Logged, Rows
 from backend.export_import import EXPORTED, Exported, Transferred
-from backend.fields import EXAMPLES, MAX_USER_ID_LENGTH, Type, in_body, in_utc, json_text, sql_type, type_of
+from backend.fields import COMPOSED, EXAMPLES, MAX_USER_ID_LENGTH, Type, in_body, in_utc, json_text, sql_type, type_of
 from backend.lists import Listing
 from backend.problems import CODES, Problem
 from backend.settings import DeclarationError
@@ -276,6 +276,7 @@ class Resource(Generic[Row]):
             if field.default_factory and not partial:
                 default = {"default_factory": field.default_factory}
             metadata = [one for one in field.metadata if not isinstance(one, (FieldInfoMetadata, BelongsTo))]
+            metadata += [COMPOSED] if type_.python is str else []
             described: Any = PydanticField(
                 **default,
                 description=field.description,

@@ -59,7 +59,7 @@ class TagRename(SQLModel):
 
     model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
 
-    name: TagName = Field(max_length=50)
+    name: TagName
 
 
 class NamedTag(TagColor, TagRename):

@@ -15,7 +15,8 @@ from backend import recurrence
 from backend.completion import TaskStatements, completes, local_due, next_ones
 from backend.database import CONSTRAINTS, Database
 from backend.export_import import Transferred, no_bool
-from backend.fields import Moment, Text, TrimmedText
+from backend.fields import COMPOSED, INVISIBLE, VISIBLE, Moment, Text, TrimmedText
+from backend.problems import PATTERN_MESSAGES
 from backend.resources import Owned, ReadOnly, Resource
 
 
@@ -35,10 +36,15 @@ class Priority(StrEnum):
     high = "high"
 
 
-def _no_repeats(value: list[str]) -> list[str]:
-    if len(set(value)) < len(value):
+def _no_repeats(value: object) -> object:
+    names = [one.strip() for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    if len(set(names)) < len(names):
         raise ValueError("must not name a tag twice")
     return value
+
+
+def _one_of_each(value: list[str]) -> list[str]:
+    return list(dict.fromkeys(value))
 
 
 def _no_dots(value: str) -> str:
@@ -47,15 +53,19 @@ def _no_dots(value: str) -> str:
     return value
 
 
+TAG_PATTERN = rf"^[^\x00-\x1f\x7f-\x9f]*[^{INVISIBLE}][^\x00-\x1f\x7f-\x9f]*$"
+PATTERN_MESSAGES[TAG_PATTERN] = "must have a character that shows, and no control characters"
 TagName = Annotated[
     str,
     StringConstraints(
         strip_whitespace=True,
         min_length=1,
         max_length=50,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        pattern=TAG_PATTERN,
     ),
+    VISIBLE,
     AfterValidator(_no_dots),
+    COMPOSED,
 ]
 RecurrenceRule = Annotated[Text, AfterValidator(recurrence.check), PydanticField(json_schema_extra={"format": "rrule"})]
 
@@ -83,7 +93,7 @@ class Task(Owned, table=True):
         description="An RFC 5545 RRULE. It needs a due date beside it.",
         schema_extra={"examples": ["FREQ=WEEKLY;BYDAY=MO"]},
     )
-    tags: Annotated[list[TagName], AfterValidator(_no_repeats)] = Field(
+    tags: Annotated[list[TagName], BeforeValidator(_no_repeats), AfterValidator(_one_of_each)] = Field(
         default_factory=list,
         max_length=20,
         description="Names, without repeats.",
