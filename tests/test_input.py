@@ -281,7 +281,7 @@ def test_any_other_date_comes_back_as_the_same_moment(ann: httpx.Client) -> None
         assert datetime.fromisoformat(create(ann, due_date=sent)["due_date"]) == datetime.fromisoformat(moment)
 
 
-NO_RULES = ["FREQ=DAILY;", ";FREQ=DAILY", "FREQ=DAILY;;COUNT=2", "freq=daily", "FREQ = DAILY", "FREQ=DAILY\0"]
+NO_RULES = ["FREQ=DAILY;", ";FREQ=DAILY", "FREQ=DAILY;;COUNT=2", "RRULE:", "FREQ = DAILY", "FREQ=DAILY\0"]
 NO_RULES += ["FREQ=DAILY\r\nEXDATE:20300101", "FREQ=DAILY\u2028COUNT=2", "FREQ=DAILY;COUNT=\uff11", "COUNT=1e3"]
 NO_RULES += [f"FREQ=DAILY;COUNT={'9' * 480}", f"FREQ=DAILY;INTERVAL={2**63}", "FREQ=DAILY;INTERVAL=-1", f"FREQ={MARK}"]
 NO_RULES += ["FREQ=DAILY;UNTIL=99999999", "FREQ=DAILY;UNTIL=00000101T000000Z", f"FREQ=WEEKLY;BYDAY={'MO,' * 160}"]

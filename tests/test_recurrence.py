@@ -99,16 +99,15 @@ def test_a_rule_is_taken_in_any_case_and_with_its_property_in_front(rule: str) -
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ("FREQ=HOURLY", "must not have 'FREQ=HOURLY': FREQ is DAILY, WEEKLY, MONTHLY or YEARLY"),
-        ("FREQ=DAILY;INTERVAL=0", "must not have 'INTERVAL=0': INTERVAL is 1 to 999"),
-        ("FREQ=DAILY;BYDAY=MO,XX", "must not have 'BYDAY=MO,XX': BYDAY is days like MO,WE or -1FR"),
-        ("FREQ=DAILY;UNTIL=20300230", "must not have 'UNTIL=20300230': there is no such time"),
+        ("FREQ=HOURLY", "must have as FREQ DAILY, WEEKLY, MONTHLY or YEARLY"),
+        ("FREQ=DAILY;INTERVAL=0", "must have as INTERVAL 1 to 999"),
+        ("FREQ=DAILY;BYDAY=MO,XX", "must have as BYDAY days like MO,WE or -1FR"),
+        ("FREQ=DAILY;UNTIL=20300230", "must have as UNTIL a time that there is"),
         (
             "FREQ=DAILY;BYEASTER=1",
-            "must be an RFC 5545 rule like FREQ=WEEKLY;BYDAY=MO;COUNT=10, and not have 'BYEASTER=1'",
+            "must be an RFC 5545 rule like FREQ=WEEKLY;BYDAY=MO;COUNT=10: part 2 is none of it",
         ),
-        ("FREQ=DAILY;COUNT=2;COUNT=3", "must not name COUNT twice"),
-        (f"FREQ=DAILY;BYHOUR={'1,' * 200}", f"must not have 'BYHOUR={'1,' * 16}1…': BYHOUR is 0 to 23"),
+        ("FREQ=DAILY;COUNT=2;COUNT=3", "must not name a part of the rule twice"),
         ("FREQ=WEEKLY;SKIP=FORWARD", "must have SKIP only for days of the month, with FREQ=MONTHLY or YEARLY"),
         (
             "FREQ=MONTHLY;BYDAY=1MO;SKIP=BACKWARD",
