@@ -117,7 +117,8 @@ def router(resource: Resource[Any]) -> APIRouter:
         return _answer(row_json, version)
 
     async def change(id: UUID, body: Any, request: Request, user: Claims, db: Db) -> Response:
-        versions = preconditions.matching(request)
+        resource.check_owner(body, id, user.user_id)
+        versions = preconditions.matching(request, body.version)
         return _answer(*await resource.change(db, user.user_id, id, resource.values(body), versions))
 
     async def replace(id: UUID, body: Any, request: Request, user: Claims, db: Db) -> Response:
@@ -129,7 +130,7 @@ def router(resource: Resource[Any]) -> APIRouter:
         if not rows or (versions is None and not rows[0][0]):
             raise resource.not_found()
         if not rows[0][0]:
-            raise preconditions.failed(noun)
+            raise preconditions.failed(noun, rows[0][1])
 
     async def update_many(query: Any, body: Any, user: Claims, db: Db) -> Updated:
         by = named(query)
@@ -187,9 +188,9 @@ def router(resource: Resource[Any]) -> APIRouter:
     routes.put(
         "/{id}",
         name=f"replace_{one}",
-        description=f"Replace {a_noun}: what the body leaves out gets its default.",
+        description=f"Replace {a_noun}: what the body leaves out gets its default. The body may be an answer as it is.",
         **changed,
-    )(typed(replace, user=writes, id=row_id, body=resource.create_body))
+    )(typed(replace, user=writes, id=row_id, body=resource.replace_body))
     routes.patch(
         "/{id}",
         name=f"update_{one}",
@@ -210,7 +211,7 @@ def router(resource: Resource[Any]) -> APIRouter:
         name=f"update_{many}",
         description=f"Change all {plural} that the filters name, as `PATCH` of one does{resource.on_update_all}.",
         responses=responses(*BODY_PROBLEMS),
-    )(typed(update_many, user=writes, query=Annotated[(listing.filters, Query())], body=resource.update_body))
+    )(typed(update_many, user=writes, query=Annotated[(listing.filters, Query())], body=resource.update_many_body))
     routes.delete(
         "",
         name=f"delete_{many}",

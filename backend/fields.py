@@ -40,7 +40,8 @@ def _iso_day(value: object) -> object:
     raise ValueError("must be a date like 2030-01-31")
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
+    """Return a float that is an integer as one, and anything else as it is."""
     # JSON has one kind of number, and to JSON Schema 1.0 is an integer.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -204,8 +205,8 @@ def type_of(annotation: Any, metadata: Sequence[Any]) -> Type | None:
         else:
             limits |= {name: value for name in LIMITS if (value := getattr(part, name, None)) is not None}
             limits |= {"MaxBytes": True} if isinstance(part, MaxBytes) else {}
-    whole = Annotated[(annotation, *metadata)] if metadata else annotation
-    return Type(found[0], optional, limits, whole, item) if len(found) == 1 else None
+    declared = Annotated[(annotation, *metadata)] if metadata else annotation
+    return Type(found[0], optional, limits, declared, item) if len(found) == 1 else None
 
 
 def _bits(type_: Type) -> int:
@@ -284,5 +285,5 @@ def in_body(annotation: Any, type_: Type) -> Any:
         bounds = {name: value for name, value in type_.limits.items() if name in BOUNDS}
         bounds |= {} if "ge" in bounds or "gt" in bounds else {"ge": -_bits(type_) - 1}
         bounds |= {} if "le" in bounds or "lt" in bounds else {"le": _bits(type_)}
-        return Annotated[int, Strict(), PydanticField(**bounds), BeforeValidator(_whole)]
+        return Annotated[int, Strict(), PydanticField(**bounds), BeforeValidator(whole)]
     return decimal_of(type_.limits, in_body=True) if annotation is Decimal else IN_BODIES.get(annotation, annotation)

@@ -81,7 +81,9 @@ def install(app: FastAPI) -> None:
         schemas = schema["components"]["schemas"]
         schemas |= _schemas(ProblemDetails, "") | _schemas(document(), "-Input")
         models = [resource.model.__name__ for resource in RESOURCES]
-        for name in (*(f"{model}Create" for model in models), *(f"Transferred{model}-Input" for model in models)):
+        for name in (f"{model}{body}" for model in models for body in ("Create", "Replace")):
+            _say_defaults_in_words(schemas[name])
+        for name in (f"Transferred{model}-Input" for model in models):
             _say_defaults_in_words(schemas[name])
         _say_defaults_in_words(schemas["Document-Input"])
         _describe_headers(schema)

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from fastapi import Request
+from pydantic import MISSING
 
 from backend.problems import Problem
 
@@ -11,6 +12,7 @@ from backend.problems import Problem
 TAG = re.compile(r'[ \t]*(W/)?"([\x21\x23-\x7e]*)"[ \t]*(?:,|$)')
 TAGS_PATTERN = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
 KEY = r"[ -~]{1,255}"
+MAX_VERSION = 10**9  # as many digits as are read of a tag
 
 
 def _described(name: str, description: str, pattern: str) -> dict[str, Any]:
@@ -36,11 +38,8 @@ def idempotency_key_for(noun: str) -> dict[str, Any]:
     return _described("Idempotency-Key", text, f"^{KEY}$")
 
 
-def _versions(request: Request, name: str, *, weak: bool) -> list[int] | None:
-    """Return the versions that a header's entity tags name, None for `*`; raise Problem INVALID_HEADER.
-
-    A weak tag counts only where the comparison is a weak one (RFC 9110, section 8.8.3.2).
-    """
+def _versions(request: Request, name: str) -> list[int] | None:
+    """Return the versions that a header's entity tags name, None for `*`; raise Problem INVALID_HEADER."""
     value = ",".join(request.headers.getlist(name))
     if value.strip(" \t") == "*":
         return None
@@ -50,24 +49,34 @@ def _versions(request: Request, name: str, *, weak: bool) -> list[int] | None:
         if not tag:
             raise Problem("INVALID_HEADER", f'{name} must be *, or ETags with commas between them, like "3".')
         position = tag.end()
-        if (weak or not tag[1]) and re.fullmatch(r"[1-9]\d{0,8}", tag[2], re.ASCII):
+        # A weak tag counts too, though If-Match asks for a strong comparison (RFC 9110, section 13.1.1): a proxy that
+        # compresses an answer makes its ETag weak, and a client knows no other. A version names one state of the row.
+        if re.fullmatch(r"[1-9]\d{0,8}", tag[2], re.ASCII):
             versions.append(int(tag[2]))
     return versions
 
 
-def matching(request: Request) -> list[int] | None:
-    """Return the versions that If-Match allows; None for any."""
-    return _versions(request, "If-Match", weak=False) if "if-match" in request.headers else None
+def matching(request: Request, version: Any = MISSING) -> list[int] | None:
+    """Return the versions that If-Match allows, and beside it the `version` of a body; None for any."""
+    allowed = _versions(request, "If-Match") if "if-match" in request.headers else None
+    if version is MISSING:
+        return allowed
+    return [version] if version in (range(1, MAX_VERSION) if allowed is None else allowed) else []
 
 
 def known(request: Request) -> list[int] | None:
     """Return the versions that If-None-Match says the caller has; None for any."""
-    return _versions(request, "If-None-Match", weak=True) if "if-none-match" in request.headers else []
+    return _versions(request, "If-None-Match") if "if-none-match" in request.headers else []
 
 
-def failed(noun: str) -> Problem:
-    """Return the 412: the row has another version than If-Match says, and was not touched."""
-    return Problem("PRECONDITION_FAILED", f"The {noun} has changed since you read it: its version is not in If-Match.")
+def failed(noun: str, version: int) -> Problem:
+    """Return the 412: the row has this version, which is not the one that the request is for, and was not touched."""
+    problem = Problem(
+        "PRECONDITION_FAILED",
+        f"The {noun} is at version {version} now, which is not the one that you name. Read it again.",
+    )
+    problem.version = version
+    return problem
 
 
 def idempotency_key(request: Request) -> str | None:

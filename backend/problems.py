@@ -92,6 +92,7 @@ class ProblemDetails(BaseModel):
     field: str | None = Field(default=None, description="The first field that was refused (422).", examples=["title"])
     errors: list[FieldError] | None = Field(default=None, description="Every field that was refused (422).")
     rows: list[NamedRow] | None = Field(default=None, description="Every row that has changed since (409).")
+    version: int | None = Field(default=None, description="The version that the row has now (412).", examples=[3])
 
 
 class Problem(HTTPException):
@@ -100,6 +101,7 @@ class Problem(HTTPException):
     constraint: str | None = None  # of the database, where one refused a statement
     is_about_values = False  # whether the database refused a statement for what is in its rows
     rows: Sequence[Mapping[str, str]] = ()  # that are in the way
+    version: int | None = None  # that a row has now
 
     def __init__(
         self,
@@ -139,6 +141,8 @@ class Problem(HTTPException):
             body["errors"] = [{"field": field, "message": message} for field, message in self.errors]
         if self.rows:
             body["rows"] = self.rows
+        if self.version is not None:
+            body["version"] = self.version
         return Response(json.dumps(body, separators=(",", ":")), self.status_code, self.headers, MEDIA_TYPE)
 
 

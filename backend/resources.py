@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import MISSING, AwareDatetime, BaseModel, ConfigDict, create_model
+from pydantic import MISSING, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Strict, create_model
 from pydantic import Field as PydanticField
 from pydantic_core import to_json
 from sqlalchemy import Column, ColumnElement, DateTime, Enum, ForeignKeyConstraint, String, Table, text
@@ -18,13 +18,27 @@ from backend import preconditions
 from backend.changelog import LOGGED, LoggedTable
 from backend.database import CONSTRAINTS, Database, Logged, Rows
 from backend.export_import import EXPORTED, Exported, Transferred
-from backend.fields import COMPOSED, EXAMPLES, MAX_USER_ID_LENGTH, Type, in_body, in_utc, json_text, sql_type, type_of
+from backend.fields import (
+    COMPOSED,
+    EXAMPLES,
+    MAX_USER_ID_LENGTH,
+    Type,
+    in_body,
+    in_utc,
+    json_text,
+    sql_type,
+    type_of,
+    whole,
+)
 from backend.lists import Listing
-from backend.problems import CODES, Problem
+from backend.problems import CODES, Problem, invalid
 from backend.settings import DeclarationError
 from backend.statements import Statements
 
 MAX_NAME_BYTES = 63  # of anything in PostgreSQL
+SENT_BACK = (
+    "An answer can be sent back: `id` and `user_id` are checked, `version` is a condition, the rest is passed over."
+)
 PATH = re.compile(r"/api/[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -186,16 +200,12 @@ class Resource(Generic[Row]):
         except DeclarationError as error:
             raise DeclarationError(f"{model.__name__}: {error}") from None
         self._check_names()
-        self.create_body = self._body(
-            "Create",
-            f"What a client says of {self.a_noun}. What it leaves out gets its default.",
-            partial=False,
-        )
-        self.update_body = self._body(
-            "Update",
-            f"What a client changes of {self.a_noun}. What it leaves out stays; null clears what may be null.",
-            partial=True,
-        )
+        said = f"What a client says of {self.a_noun}. What it leaves out gets its default."
+        changed = f"What a client changes of {self.a_noun}. What it leaves out stays; null clears what may be null."
+        self.create_body = self._body("Create", said, partial=False)
+        self.update_many_body = self._body("UpdateMany", changed, partial=True)
+        self.replace_body = self._with_the_rest_of_an_answer("Replace", self.create_body, said, read_only)
+        self.update_body = self._with_the_rest_of_an_answer("Update", self.update_many_body, changed, read_only)
         self._moments = [name for name in self.fields if model.__types__[name].python is datetime]
         self._objects = [name for name in self.fields if model.__types__[name].python is dict]
         self._kept_by: dict[str, Resource[Any]] = {}  # whose rows forbid to delete one of these, by their constraint
@@ -288,6 +298,34 @@ class Resource(Generic[Row]):
         config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=not partial)
         return create_model(f"{self.model.__name__}{name}", __config__=config, __doc__=doc, **fields)
 
+    def _with_the_rest_of_an_answer(
+        self, name: str, body: type[BaseModel], doc: str, read_only: Sequence[str]
+    ) -> type[BaseModel]:
+        """Return a body that also takes the fields that no client sets, so that an answer can be sent back."""
+        conditions: dict[str, tuple[Any, str]] = {
+            "id": (UUID, "If it is there: that of the path."),
+            "user_id": (str, "If it is there: yours."),
+            "version": (Annotated[int, Strict(), BeforeValidator(whole)], "Only if this is the version: a 412 if not."),
+        }
+        passed_over = (Any, "Set by the API. What is sent is passed over.")
+        fields: dict[str, Any] = {}
+        for field in (*conditions, "created_at", "updated_at", *read_only):
+            annotation, description = conditions.get(field, passed_over)
+            described: Any = PydanticField(default=MISSING, exclude=True, description=description)
+            fields[field] = (annotation | MISSING if field in conditions else annotation, described)
+        return create_model(f"{self.model.__name__}{name}", __base__=body, __doc__=f"{doc} {SENT_BACK}", **fields)
+
+    @staticmethod
+    def check_owner(body: Any, row_id: UUID, user_id: str) -> None:
+        """Raise Problem VALIDATION_ERROR if a body that was read names another row, or another user."""
+        errors = []
+        if body.id not in (MISSING, row_id):
+            errors.append(("id", "must be that of the path"))
+        if body.user_id not in (MISSING, user_id):
+            errors.append(("user_id", "must be yours: the subject of your token"))
+        if errors:
+            raise invalid(*errors)
+
     def values(self, body: BaseModel) -> dict[str, Any]:
         """Return what a body sets, by column, as psycopg2 takes it."""
         values = body.model_dump()
@@ -334,7 +372,7 @@ class Resource(Generic[Row]):
         if row_json is not None:
             return row_json, version
         if versions is not None and seen not in versions:
-            raise preconditions.failed(self.noun)
+            raise preconditions.failed(self.noun, seen)
         return None
 
     async def change_all(

@@ -186,10 +186,10 @@ class Statements:
 
     @cached_property
     def delete(self) -> Logged:
-        """Delete one row, if its version matches. The answer: whether it did; nothing if there is none."""
-        before = self.before(self.this)
+        """Delete one row, if its version matches. The answer: if it did, and the version; nothing if none is there."""
+        before = self.before(self.this, self.table.c.version)
         gone, entries = self._deleting(before, self.matches)
-        query = select(gone.c.id.is_not(None)).select_from(before.outerjoin(gone, true()))
+        query = select(gone.c.id.is_not(None), before.c.version).select_from(before.outerjoin(gone, true()))
         return logged(query, *entries, done=sql(select(true())))
 
     def _delete_all(self, condition: ColumnElement[bool]) -> Logged:

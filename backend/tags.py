@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
-from pydantic import ConfigDict, StringConstraints
+from pydantic import MISSING, ConfigDict, StringConstraints
 from pydantic import Field as PydanticField
 from sqlalchemy import (
     ColumnElement,
@@ -30,7 +30,7 @@ from backend.changelog import CREATED, DELETED, LOGGED, UPDATED, LoggedTable, en
 from backend.database import Db, Logged, sql
 from backend.export_import import EXPORTED, Exported
 from backend.fields import MAX_USER_ID_LENGTH
-from backend.problems import BODY_PROBLEMS, CODES, PATTERN_MESSAGES, Problem, responses
+from backend.problems import BODY_PROBLEMS, CODES, PATTERN_MESSAGES, Problem, invalid, responses
 from backend.routing import UserRoute
 from backend.statements import as_json, count
 from backend.tasks import TagName, tasks
@@ -52,6 +52,13 @@ class TagColor(SQLModel):
     model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
 
     color: Color | None = Field(max_length=7, description="`#rrggbb`, or null for none.")
+
+
+class TagReplace(TagColor):
+    """A tag's colour. A tag of an answer can be sent back: its name is checked, the rest is passed over."""
+
+    name: TagName | MISSING = PydanticField(default=MISSING, description="If it is there: that of the path.")
+    tasks: Any = PydanticField(default=MISSING, description="Counted by the API. What is sent is passed over.")
 
 
 class TagRename(SQLModel):
@@ -212,8 +219,10 @@ async def list_tags(user: Reader, db: Db) -> Response:
     response_model=NamedTag,
     responses={201: {"model": NamedTag, "description": "The tag is new."}, **responses(*BODY_PROBLEMS)},
 )
-async def color_tag(name: NamePath, body: TagColor, user: Writer, db: Db) -> Response:
+async def color_tag(name: NamePath, body: TagReplace, user: Writer, db: Db) -> Response:
     """Set a tag's colour; a tag that is in no task yet is made."""
+    if body.name not in (MISSING, name):
+        raise invalid(("name", "must be that of the path"))
     [(tag_json, existed)] = await db.run(COLOR, user.user_id, name=name, color=body.color)
     return Response(tag_json, 200 if existed else 201, media_type="application/json")
 

@@ -94,7 +94,7 @@ def test_each_command_of_the_guide_does_what_it_says(root: Path, newcomer: Calla
         '{"tasks":0,"tags":0',
     ):
         assert expected.lower() in printed.lower(), expected
-    assert printed.count('"code":') == 4
+    assert printed.count('"code":') == 5
 
 
 def test_the_guide_lists_every_code(root: Path) -> None:

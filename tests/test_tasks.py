@@ -228,8 +228,7 @@ def test_v1_is_the_same_api_and_keeps_its_prefix(ann: httpx.Client) -> None:
         ("recurrence_rule", "FREQ=DAILY\nDTSTART:20200101T000000Z"),
         ("id", "01980000-0000-7000-8000-000000000000"),
         ("user_id", "bob"),
-        ("version", 7),
-        ("created_at", "2030-01-01T00:00:00Z"),
+        ("version", "7"),
         ("nonsense", 1),
     ],
 )

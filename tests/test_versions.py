@@ -24,8 +24,8 @@ each_write = pytest.mark.parametrize(("method", "body"), WRITES, ids=["PUT", "PA
 
 # Of a task at version 1.
 STRONG = ['"1"', '"7", "1"', '"1","7"', '"7" ,\t "1"  ,"8"', 'W/"7", "1"', '"x", "", "1"', '"1", "1"']
+STRONG += ['W/"1"', 'W/"7", W/"1"', 'W/"1","7"', '"7" , W/"1"']  # what a proxy that compresses makes of it
 STRONG.append(", ".join(f'"{version}"' for version in range(500, 0, -1)))
-WEAK = ['W/"1"', 'W/"7", W/"1"', 'W/"1","7"', '"7" , W/"1"']
 OTHERS = [
     '"2"',
     '"2", "3", W/"2"',
@@ -113,7 +113,7 @@ def test_a_write_is_done_if_one_of_its_tags_is_the_version(
 
 
 @each_write
-@each("if_match", [*OTHERS, *WEAK])
+@each("if_match", OTHERS)
 def test_a_write_whose_tags_are_not_the_version_changes_nothing(
     ann: httpx.Client, method: str, body: dict[str, Any] | None, if_match: str
 ) -> None:
@@ -197,7 +197,7 @@ def test_a_task_that_is_not_the_callers_is_missing_whatever_if_none_match_says(
     assert theirs.content == bob.get(f"/api/tasks/{uuid4()}", headers=headers).content
 
 
-@each("if_none_match", [*STRONG, *WEAK, "*"])
+@each("if_none_match", [*STRONG, "*"])
 def test_who_has_the_version_already_is_not_sent_it_again(ann: httpx.Client, if_none_match: str) -> None:
     task = create(ann)
     answer = ann.get(path_of(task), headers={"If-None-Match": if_none_match})

@@ -50,7 +50,7 @@ export interface paths {
         get: operations["read_task_api_tasks__id__get"];
         /**
          * Replace Task
-         * @description Replace a task: what the body leaves out gets its default.
+         * @description Replace a task: what the body leaves out gets its default. The body may be an answer as it is.
          */
         put: operations["replace_task_api_tasks__id__put"];
         post?: never;
@@ -649,23 +649,33 @@ export interface components {
          */
         Status: "pending" | "in_progress" | "completed";
         /**
-         * TagColor
-         * @description A tag's colour, as CSS writes it.
-         */
-        TagColor: {
-            /**
-             * Color
-             * @description `#rrggbb`, or null for none.
-             */
-            color: string | null;
-        };
-        /**
          * TagRename
          * @description A tag's name. Onto one that exists, the two become one.
          */
         TagRename: {
             /** Name */
             name: string;
+        };
+        /**
+         * TagReplace
+         * @description A tag's colour. A tag of an answer can be sent back: its name is checked, the rest is passed over.
+         */
+        TagReplace: {
+            /**
+             * Color
+             * @description `#rrggbb`, or null for none.
+             */
+            color: string | null;
+            /**
+             * Name
+             * @description If it is there: that of the path.
+             */
+            name?: string;
+            /**
+             * Tasks
+             * @description Counted by the API. What is sent is passed over.
+             */
+            tasks?: unknown;
         };
         /**
          * Task
@@ -781,10 +791,152 @@ export interface components {
             tags?: string[];
         };
         /**
+         * TaskReplace
+         * @description What a client says of a task. What it leaves out gets its default. An answer can be sent back: `id` and `user_id` are checked, `version` is a condition, the rest is passed over.
+         */
+        TaskReplace: {
+            /**
+             * Title
+             * @description What is to be done. White space around it is trimmed.
+             * @example Buy milk
+             */
+            title: string;
+            /**
+             * Description
+             * @description More about it.
+             */
+            description?: string | null;
+            /** @description Default: `pending`. */
+            status?: components["schemas"]["Status"];
+            /** @description Default: `medium`. */
+            priority?: components["schemas"]["Priority"];
+            /**
+             * Due Date
+             * @description When it is due, with an offset from UTC.
+             * @example 2030-01-31T09:00:00+01:00
+             */
+            due_date?: string | null;
+            /**
+             * Recurrence Rule
+             * @description An RFC 5545 RRULE. It needs a due date beside it.
+             * @example FREQ=WEEKLY;BYDAY=MO
+             */
+            recurrence_rule?: string | null;
+            /**
+             * Tags
+             * @description Names, without repeats.
+             * @example [
+             *       "home"
+             *     ]
+             */
+            tags?: string[];
+            /**
+             * Id
+             * Format: uuid
+             * @description If it is there: that of the path.
+             */
+            id?: string;
+            /**
+             * User Id
+             * @description If it is there: yours.
+             */
+            user_id?: string;
+            /**
+             * Version
+             * @description Only if this is the version: a 412 if not.
+             */
+            version?: number;
+            /**
+             * Created At
+             * @description Set by the API. What is sent is passed over.
+             */
+            created_at?: unknown;
+            /**
+             * Updated At
+             * @description Set by the API. What is sent is passed over.
+             */
+            updated_at?: unknown;
+            /**
+             * Completed At
+             * @description Set by the API. What is sent is passed over.
+             */
+            completed_at?: unknown;
+        };
+        /**
          * TaskUpdate
-         * @description What a client changes of a task. What it leaves out stays; null clears what may be null.
+         * @description What a client changes of a task. What it leaves out stays; null clears what may be null. An answer can be sent back: `id` and `user_id` are checked, `version` is a condition, the rest is passed over.
          */
         TaskUpdate: {
+            /**
+             * Title
+             * @description What is to be done. White space around it is trimmed.
+             * @example Buy milk
+             */
+            title?: string;
+            /**
+             * Description
+             * @description More about it.
+             */
+            description?: string | null;
+            status?: components["schemas"]["Status"];
+            priority?: components["schemas"]["Priority"];
+            /**
+             * Due Date
+             * @description When it is due, with an offset from UTC.
+             * @example 2030-01-31T09:00:00+01:00
+             */
+            due_date?: string | null;
+            /**
+             * Recurrence Rule
+             * @description An RFC 5545 RRULE. It needs a due date beside it.
+             * @example FREQ=WEEKLY;BYDAY=MO
+             */
+            recurrence_rule?: string | null;
+            /**
+             * Tags
+             * @description Names, without repeats.
+             * @example [
+             *       "home"
+             *     ]
+             */
+            tags?: string[];
+            /**
+             * Id
+             * Format: uuid
+             * @description If it is there: that of the path.
+             */
+            id?: string;
+            /**
+             * User Id
+             * @description If it is there: yours.
+             */
+            user_id?: string;
+            /**
+             * Version
+             * @description Only if this is the version: a 412 if not.
+             */
+            version?: number;
+            /**
+             * Created At
+             * @description Set by the API. What is sent is passed over.
+             */
+            created_at?: unknown;
+            /**
+             * Updated At
+             * @description Set by the API. What is sent is passed over.
+             */
+            updated_at?: unknown;
+            /**
+             * Completed At
+             * @description Set by the API. What is sent is passed over.
+             */
+            completed_at?: unknown;
+        };
+        /**
+         * TaskUpdateMany
+         * @description What a client changes of a task. What it leaves out stays; null clears what may be null.
+         */
+        TaskUpdateMany: {
             /**
              * Title
              * @description What is to be done. White space around it is trimmed.
@@ -981,6 +1133,13 @@ export interface components {
              * @default null
              */
             rows: components["schemas"]["NamedRow"][] | null;
+            /**
+             * Version
+             * @description The version that the row has now (412).
+             * @default null
+             * @example 3
+             */
+            version: number | null;
         };
         /**
          * NamedTag
@@ -1656,7 +1815,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["TaskUpdate"];
+                "application/json": components["schemas"]["TaskUpdateMany"];
             };
         };
         responses: {
@@ -1992,7 +2151,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["TaskCreate"];
+                "application/json": components["schemas"]["TaskReplace"];
             };
         };
         responses: {
@@ -3235,7 +3394,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["TagColor"];
+                "application/json": components["schemas"]["TagReplace"];
             };
         };
         responses: {
