@@ -158,7 +158,7 @@ def create_app(settings: Settings) -> FastAPI:
     cors = partial(
         CORSMiddleware,
         allow_origins=settings.cors_origins or (),
-        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=[
             "Authorization",
             "Confirm",

@@ -53,12 +53,12 @@ def _of(route: str, method: str, status: int) -> Any:
     return _requests.labels(route, method, status)
 
 
-def request_ended(scope: Scope, status: int, seconds: float) -> None:
+def request_ended(scope: Scope, method: str, status: int, seconds: float) -> None:
     """Count a request under the path that its route declares; a stream is none, however long it was open."""
     if "is_stream" in scope["state"]:
         return
     route = getattr(scope.get("route"), "path", "other")
-    _of(route, scope["method"] if scope["method"] in METHODS else "other", status or CLIENT_LEFT).observe(seconds)
+    _of(route, method if method in METHODS else "other", status or CLIENT_LEFT).observe(seconds)
 
 
 def _read(app: FastAPI) -> None:

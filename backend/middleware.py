@@ -56,6 +56,19 @@ def _without_traceback(send: Send) -> Send:
     return send_reason
 
 
+def _head_alone(send: Send) -> Send:
+    """Return a `send` for HEAD: the head of an answer, and its end. A stream is stopped before its body begins."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body"})
+        elif message.get("more_body"):
+            raise ClientDisconnect
+
+    return send_head
+
+
 def _actor(claims: Any) -> dict[str, str]:
     """Return who acts for the user, where somebody does."""
     return {"acted_by": claims.acted_by} if claims and claims.acted_by else {}
@@ -81,7 +94,9 @@ class RequestMiddleware:
             await self.app(scope, receive, _without_traceback(send))
             return
         started = time.perf_counter()
-        path = scope["path"]
+        path, method = scope["path"], scope["method"]
+        if method == "HEAD":  # it is the GET of the same path (RFC 9110, section 9.3.2)
+            scope, send = {**scope, "method": "GET"}, _head_alone(send)
         request_id = _request_id(scope["headers"])
         own_headers = [(b"x-request-id", request_id.encode()), *(HEADERS_OF_DOCS if path in DOCS else HEADERS)]
         scope.setdefault("state", {}).update(request_id=request_id, prefix="/api", headers=own_headers)
@@ -114,11 +129,11 @@ class RequestMiddleware:
                 await crossing(internal_error().response(request_id))(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started
-            metrics.request_ended(scope, status, seconds)
+            metrics.request_ended(scope, method, status, seconds)
             if self.access_log:
                 log.info(
                     "request",
-                    method=scope["method"],
+                    method=method,
                     path=path,
                     status=status,
                     duration_ms=round(seconds * 1000, 2),

@@ -211,8 +211,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         # Starlette names the methods of the first route on this path only; each method here is a route.
         paths = request.app.openapi()["paths"]
         here = (paths[path] for path in paths if compile_path(path)[0].match(request.scope["path"]))
-        allowed = ", ".join(method.upper() for operations in here for method in operations)
-        allowed = allowed or (error.headers or {}).get("Allow", "GET")
+        methods = [method.upper() for operations in here for method in operations]
+        methods = methods or (error.headers or {}).get("Allow", "GET").split(", ")
+        allowed = ", ".join(f"{method}, HEAD" if method == "GET" else method for method in methods if method != "HEAD")
         problem = Problem("METHOD_NOT_ALLOWED", f"This path takes {allowed}.", headers={"Allow": allowed})
     elif "endpoint" not in request.scope:  # a 404 of the router: no route was found
         problem = Problem("NOT_FOUND", "There is nothing at this path. The API's routes are listed at /docs.")

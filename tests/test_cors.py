@@ -25,7 +25,7 @@ def preflight(browser: httpx.Client, origin: str, method: str = "PATCH") -> http
     return browser.options("/api/tasks", headers={"Origin": origin, **asked})
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 def test_the_frontends_page_may_call_every_route(browser: httpx.Client, method: str) -> None:
     answer = preflight(browser, FRONTEND, method)
     assert answer.status_code == 200

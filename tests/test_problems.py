@@ -97,9 +97,9 @@ def test_an_unknown_path_is_a_404_with_a_way_on(api: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/api/tasks", {"GET", "POST", "PATCH", "DELETE"}),
-        ("POST", "/api/tasks/01980000-0000-7000-8000-000000000000", {"GET", "PUT", "PATCH", "DELETE"}),
-        ("POST", "/api/v1/me", {"GET", "DELETE"}),
+        ("PUT", "/api/tasks", {"GET", "HEAD", "POST", "PATCH", "DELETE"}),
+        ("POST", "/api/tasks/01980000-0000-7000-8000-000000000000", {"GET", "HEAD", "PUT", "PATCH", "DELETE"}),
+        ("POST", "/api/v1/me", {"GET", "HEAD", "DELETE"}),
         ("POST", "/docs", {"GET", "HEAD"}),
     ],
 )
