@@ -176,6 +176,8 @@ def _field_error(error: Mapping[str, Any]) -> tuple[str, str]:
     # The first element only says body, query or path. An unknown field's name is the sender's own text, so it is cut.
     path = ".".join(str(part) for part in error["loc"][1:]) or str(error["loc"][0])
     message = MESSAGES.get(error["type"])
+    if error["type"] == "extra_forbidden" and error["loc"][0] == "query":
+        message = "is no query parameter of this route"
     if error["type"] == "string_pattern_mismatch":
         message = PATTERN_MESSAGES.get(error["ctx"]["pattern"], message)
     if message is None:

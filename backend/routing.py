@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from fastapi import Request, Response, params
 from fastapi.datastructures import DefaultPlaceholder
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -82,6 +83,7 @@ class UserRoute(APIRoute):
         self._body = next(iter(declared.body_params), None)
         model = self._query.field_info.annotation if self._query else None
         fields = getattr(model, "model_fields", {})
+        self._known = _names_of(declared)
         self._repeatable = {f.alias or name for name, f in fields.items() if _takes_several(f.annotation)}
         if len(names) == len(declared.dependencies) and self._is_plain():
             self.app = self._serve
@@ -134,6 +136,8 @@ class UserRoute(APIRoute):
         async def answer(request: Request) -> Response:
             await current_user(request, self.scopes)
             _require_utf8(request.scope)
+            if errors := self._unknown(request.scope["query_string"]):
+                raise RequestValidationError(errors)
             if body and not isinstance(body, params.Form) and (body.is_required() or await request.body()):
                 await _body(request)
             return await handler(request)
@@ -180,11 +184,18 @@ class UserRoute(APIRoute):
         if self._body:
             said.append((self._body, ("body",), await _body(request)))
         values: dict[str, Any] = {}
-        errors: list[Any] = []
+        errors = self._unknown(request.scope["query_string"])
         for field, place, value in said:
             values[field.name], wrong = field.validate(value, {}, loc=place)
             errors += wrong
         return values, errors
+
+    def _unknown(self, query: bytes) -> list[Any]:
+        """Return an error for each parameter of a query that the route does not declare: most often a typo."""
+        if not query or self._known is None:
+            return []
+        names = dict.fromkeys(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        return [{"type": "extra_forbidden", "loc": ("query", name)} for name in names if name not in self._known]
 
     def _parameters(self, query: bytes) -> dict[str, Any]:
         """Return the parameters of a query: all values of one that may be repeated, else the last."""
@@ -195,6 +206,25 @@ class UserRoute(APIRoute):
             else:
                 found[name] = value
         return found
+
+
+def _names_of(declared: Dependant) -> set[str] | None:
+    """Return what a route and its dependencies take in a query; None if a model of theirs looks after that itself."""
+    names: set[str] = set()
+    for param in declared.query_params:
+        model = param.field_info.annotation
+        if not (inspect.isclass(model) and issubclass(model, BaseModel)):
+            names.add(param.alias)
+        elif model.model_config.get("extra") in ("allow", "forbid"):
+            return None
+        else:
+            names |= {field.alias or name for name, field in model.model_fields.items()}
+    for dependency in declared.dependencies:
+        more = _names_of(dependency)
+        if more is None:
+            return None
+        names |= more
+    return names
 
 
 def _takes_several(annotation: Any) -> bool:

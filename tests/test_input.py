@@ -541,6 +541,21 @@ def test_what_is_no_http_is_refused_by_the_server(ann: httpx.Client) -> None:
     assert ann.get("/api/me").status_code == 200
 
 
+def test_a_parameter_that_no_route_of_a_user_has_is_refused_by_each(ann: httpx.Client) -> None:
+    paths = ann.get("/openapi.json").json()["paths"]
+    with unchanged(ann) as task:
+        for path, operations in paths.items():
+            for method, operation in operations.items():
+                if "security" in operation and path != "/api/security-events":
+                    body: dict[str, Any] = {"json": {}} if "requestBody" in operation else {}
+                    url = path.format(id=task["id"], name="zq", seq=1)
+                    answer = ann.request(method, f"{url}?limits=1", headers={"Confirm": "zq"}, **body)
+                    assert_refused(answer, INVALID, case=(method, path))
+                    assert {"field": "limits", "message": "is no query parameter of this route"} in answer.json()[
+                        "errors"
+                    ]
+
+
 def test_a_method_that_a_path_does_not_have_is_a_405(ann: httpx.Client) -> None:
     with unchanged(ann) as task:
         for path in ("/api/tasks", f"/api/tasks/{task['id']}", "/api/tags", "/api/import", "/api/me", "/health"):

@@ -22,7 +22,7 @@ from fastapi import (
     WebSocket,
 )
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from backend.app import routes_of
 from backend.auth import Claims, CurrentUser
@@ -30,6 +30,7 @@ from backend.database import Database, Db
 from backend.routing import UserRoute
 from backend.settings import DeclarationError
 from tests.conftest import serving, settings, sign
+from tests.helpers import assert_problem
 from tests.project import Copy, wait_until
 
 router = APIRouter(prefix="/api/own", route_class=UserRoute)
@@ -169,6 +170,33 @@ async def two_users(user: CurrentUser, again: CurrentUser) -> Any:
     return user == again
 
 
+def page_of(page: int = 1) -> int:
+    return page
+
+
+@router.get("/paged")
+async def paged(user: CurrentUser, page: Annotated[int, Depends(page_of)]) -> Response:
+    return PlainTextResponse(str(page))
+
+
+class Anything(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Loose(BaseModel):
+    word: str = Field("none", alias="Word")
+
+
+@router.get("/open")
+async def open_to_all(user: CurrentUser, said: Annotated[Anything, Query()]) -> Any:
+    return said.model_dump()
+
+
+@router.get("/loose")
+async def loose(user: CurrentUser, said: Annotated[Loose, Query()]) -> Any:
+    return said.model_dump(by_alias=False)
+
+
 @router.get("/status/{status}")
 async def status(user: CurrentUser, status: int) -> Response:
     raise HTTPException(status, "As you wish.", {"X-Why": "asked"})
@@ -210,6 +238,26 @@ def client(own: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=own, headers={"Authorization": f"Bearer {sign({'sub': 'ann'})}"}) as http:
         done.clear()
         yield http
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_parameter_that_a_route_of_ones_own_does_not_declare_is_refused(client: httpx.Client, shape: str) -> None:
+    method, options, _ = SHAPES[shape]
+    params = {**options.get("params", {}), "x y": "1", "z": ""}
+    answer = client.request(method, f"/api/own/{shape}", **{**options, "params": params})
+    assert_problem(answer, 422, "VALIDATION_ERROR")
+    message = "is no query parameter of this route"
+    assert answer.json()["errors"] == [{"field": field, "message": message} for field in ("x y", "z")]
+    assert answer.json()["detail"] == f"x y {message}."
+    assert done == []
+
+
+def test_what_a_dependency_reads_or_a_model_allows_is_declared(client: httpx.Client) -> None:
+    assert client.get("/api/own/paged?page=3").text == "3"
+    assert client.get("/api/own/paged?pages=3").status_code == 422
+    assert client.get("/api/own/open?whatever=3").json() == {"whatever": "3"}
+    assert client.get("/api/own/loose?Word=3").json() == {"word": "3"}
+    assert client.get("/api/own/loose?word=3").json()["errors"][0]["field"] == "word"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
