@@ -238,7 +238,7 @@ export interface paths {
         put?: never;
         /**
          * Import All
-         * @description Take an export back. What is there already is left alone; all of it becomes yours.
+         * @description Take an export back, of any size. What is there already is left alone; all of it becomes yours.
          */
         post: operations["import_all_api_import_post"];
         delete?: never;
