@@ -2,17 +2,18 @@
 
 import asyncio
 import json
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal
 
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from backend.auth import CurrentUser
 from backend.database import Database, Db, Rows
@@ -20,8 +21,10 @@ from backend.export_import import EXPORTED, PAGE, document
 from backend.problems import BODY_PROBLEMS, Problem, responses
 from backend.routing import UserRoute, require_json
 from backend.streamed import InvalidJsonError, Reader
+from backend.task_files import FILES, File
 
 IMPORT_PATH = "/api/import"
+JSON, TASKS = "application/json", "tasks"
 MAX_ERRORS = 20
 # How much longer a row of an export may be than the body that made it: PostgreSQL writes numbers such as 1e300 out.
 LONGER = 64
@@ -143,41 +146,101 @@ async def _insert(db: Database, user_id: str, incoming: Incoming) -> dict[str, i
     return new
 
 
-async def _export(db: Database, user_id: str, pages: dict[str, tuple[str, str]], first: Rows) -> AsyncIterator[str]:
+class ExportQuery(BaseModel):
+    """In which format an export is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["json", "csv", "ics"] | None = Field(
+        default=None,
+        description="`json` is all of your data, which `POST /api/import` takes; `csv` and `ics` are your tasks alone, "
+        "for other programs. Without it, `Accept` says which; where that names none of them, `json`.",
+    )
+
+
+def _quality(media_type: str, accept: str) -> float:
+    """Return how much a type is wanted, 0 to 1, by the range that is the most specific (RFC 9110, section 12.5.1)."""
+    ranks = {"*/*": 0, f"{media_type.partition('/')[0]}/*": 1, media_type: 2}
+    found = (-1, 0.0)
+    for one in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in one.split(";"))
+        quality = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        if name in ranks and re.fullmatch(r"[01](\.\d{0,3})?", quality, re.ASCII):
+            found = max(found, (ranks[name], float(quality)))
+    return found[1]
+
+
+def _format(query: ExportQuery, request: Request) -> str:
+    """Return the format of an export: as its parameter says, or else `Accept`."""
+    accept = ",".join(request.headers.getlist("accept"))
+    types = {"json": JSON} | {name: file.media_type for name, file in FILES.items()}
+    return query.format or max(types, key=lambda name: _quality(types[name], accept))
+
+
+async def _pages(db: Database, user_id: str, first: Rows, later: str) -> AsyncIterator[Rows]:
+    """Yield the pages of a table; `later` is the statement for all but the first."""
+    page = first
+    while page:
+        yield page
+        more = len(page) == PAGE
+        page = await db.run(later, user_id, repeatable=True, _after=page[-1][1]) if more else []
+
+
+async def _document(db: Database, user_id: str, pages: dict[str, tuple[str, str]], first: Rows) -> AsyncIterator[str]:
     """Yield a document; `pages` has the statements for the first and for a later page of each list."""
     yield f'{{"version":1,"exported_at":"{datetime.now(UTC).isoformat()}"'
     for number, (name, (beginning, later)) in enumerate(pages.items()):
         page = first if number == 0 else await db.run(beginning, user_id, repeatable=True)
         yield f',"{name}":['
         separator = ""
-        while page:
-            yield separator + ",\n".join(row[0] for row in page)
+        async for rows in _pages(db, user_id, page, later):
+            yield separator + ",\n".join(row[0] for row in rows)
             separator = ",\n"
-            more = len(page) == PAGE
-            page = await db.run(later, user_id, repeatable=True, _after=page[-1][1]) if more else []
         yield "]"
     yield "}"
+
+
+async def _file(file: File, pages: AsyncIterator[Rows]) -> AsyncIterator[str]:
+    yield file.head
+    async for rows in pages:
+        # In a thread, because five hundred to-dos take a while and nobody else should wait for them.
+        yield await asyncio.to_thread(file.page, [json.loads(row[0]) for row in rows])
+    yield file.end
 
 
 def router() -> APIRouter:
     """Return the routes. Once all tables are declared."""
     routes = APIRouter(tags=["transfer"], route_class=UserRoute)
     pages = {part.name: (part.page(False), part.page(True)) for part in sorted(EXPORTED, key=lambda part: part.name)}
-    first_page = next(iter(pages.values()))[0]
     numbers: dict[str, Any] = {part.name: (int, ...) for part in EXPORTED}
     imported: type[BaseModel] = create_model(
         "Imported", __doc__="How many were new. What was there already is left alone.", **numbers
     )
 
-    @routes.get("/api/export", response_model=document(), responses=responses())
-    async def export_all(user: CurrentUser, db: Db) -> StreamingResponse:
-        """All of your data. `POST /api/import` takes it back."""
-        first = await db.run(first_page, user.user_id, repeatable=True)  # before the answer's status is sent
-        return StreamingResponse(
-            _export(db, user.user_id, pages, first),
-            media_type="application/json",
-            headers={"Content-Disposition": 'attachment; filename="tasks.json"'},
-        )
+    text = {"schema": {"type": "string"}}
+
+    @routes.get(
+        "/api/export",
+        response_model=document(),
+        responses={
+            200: {"content": {file.media_type: text for file in FILES.values()}},
+            **responses("VALIDATION_ERROR"),
+        },
+    )
+    async def export_all(
+        query: Annotated[ExportQuery, Query()], request: Request, user: CurrentUser, db: Db
+    ) -> StreamingResponse:
+        """All of your data, which `POST /api/import` takes back; or your tasks as CSV or iCalendar."""
+        kind = _format(query, request)
+        beginning, later = pages[TASKS] if kind in FILES else next(iter(pages.values()))
+        first = await db.run(beginning, user.user_id, repeatable=True)  # before the answer's status is sent
+        if kind in FILES:
+            file = await asyncio.to_thread(FILES[kind])
+            media_type, content = file.media_type, _file(file, _pages(db, user.user_id, first, later))
+        else:
+            media_type, content = JSON, _document(db, user.user_id, pages, first)
+        headers = {"Content-Disposition": f'attachment; filename="tasks.{kind}"', "Vary": "Accept"}
+        return StreamingResponse(content, media_type=media_type, headers=headers)
 
     @routes.post(
         IMPORT_PATH,
@@ -205,6 +268,6 @@ def router() -> APIRouter:
             raise Problem("OVERLOADED", detail, headers={"Retry-After": "60"}) from None
         finally:
             incoming.close()
-        return Response(json.dumps(answer, separators=(",", ":")), media_type="application/json")
+        return Response(json.dumps(answer, separators=(",", ":")), media_type=JSON)
 
     return routes
