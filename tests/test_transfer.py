@@ -16,7 +16,7 @@ import pytest
 
 from backend.export_import import EXPORTED
 from backend.transfer import Incoming
-from tests.conftest import Log, serving, settings, sign
+from tests.conftest import Log, execute, serving, settings, sign
 from tests.helpers import FULL, assert_problem, create, user
 from tests.project import wait_until
 
@@ -197,6 +197,19 @@ def test_an_import_of_any_size_is_one_change_and_is_undone_as_one(ann: httpx.Cli
     assert len(changed["changes"]) in (10_000, 20_001)
     assert ann.post(f"/api/changes/{seq}/undo").status_code == 200
     assert all_tasks(ann) == []
+
+
+def test_a_client_in_step_gets_a_large_import_of_which_no_statistics_know(
+    ann: httpx.Client, bob: httpx.Client, database_url: str
+) -> None:
+    create(bob)
+    execute(database_url, "ANALYZE change")
+    assert (
+        new_rows(load(ann, {"version": 1, "tasks": [task_of(number) for number in range(20_000)]}))["tasks"] == 20_000
+    )
+    changed = ann.get("/api/changes", params={"since": 0})
+    assert changed.status_code == 200, changed.text
+    assert len(changed.json()["changes"]) == 20_000
 
 
 def test_what_it_takes_to_read_a_document_does_not_grow_with_it() -> None:
