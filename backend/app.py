@@ -1,6 +1,7 @@
 """Builds the FastAPI application from the settings, and starts and stops what it needs."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -14,7 +15,6 @@ from backend import (
     changes,
     crud,
     erasure,
-    export_import,
     health,
     logs,
     me,
@@ -26,6 +26,7 @@ from backend import (
     retention,
     security_events,
     tables,
+    transfer,
     undo,
 )
 from backend.auth import Verifier
@@ -57,7 +58,7 @@ def routes() -> list[BaseRoute]:
         undo.router,
         events_router,
     ]
-    routers += [*(module.router for module in modules), export_import.router()]
+    routers += [*(module.router for module in modules), transfer.router()]
     routers += [module.router for module in (me, security_events, health, metrics)]
     every = [route for router in routers for route in routes_of(router)]
     known: dict[tuple[str, str], str] = {}
@@ -150,6 +151,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.verifier = verifier
     app.state.limits = limits
+    app.state.max_body_bytes = settings.max_body_bytes
     app.state.live = live
     app.state.revocations = revocations
     app.state.running_checks = {}
@@ -185,7 +187,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
 
     def body_limit(path: str) -> int:
-        return settings.max_import_bytes if path == export_import.IMPORT_PATH else settings.max_body_bytes
+        return (settings.max_import_bytes or sys.maxsize) if path == transfer.IMPORT_PATH else settings.max_body_bytes
 
     access_log = settings.log_level in ("debug", "info")
     app.add_middleware(middleware.RequestMiddleware, body_limit=body_limit, cors=cors, access_log=access_log)

@@ -60,18 +60,24 @@ class Change(SQLModel, table=True):
 
 
 change: Table = Change.__table__  # type: ignore[attr-defined]
-# Logs what is in the CTE `_entry`, under the user's next seq.
-LOG = text("""
-    INSERT INTO change (user_id, seq, resource, id, action, attempt, request_id, acted_by, undoes, as_of, before)
-    SELECT
-        CAST(:user_id AS text),
-        coalesce((SELECT seq FROM change WHERE user_id = :user_id ORDER BY seq DESC LIMIT 1), 0) + 1,
-        resource, id, action,
-        CAST(:_attempt AS bigint), CAST(:_request_id AS text), CAST(:_acted_by AS text), CAST(:_undoes AS bigint),
-        as_of, CASE WHEN CAST(:_history AS boolean) THEN before END
-    FROM _entry
-    RETURNING seq
-""")
+NEXT_SEQ = "coalesce((SELECT seq FROM change WHERE user_id = :user_id ORDER BY seq DESC LIMIT 1), 0) + 1"
+
+
+def _log(seq: str) -> Any:
+    return text(f"""
+        INSERT INTO change (user_id, seq, resource, id, action, attempt, request_id, acted_by, undoes, as_of, before)
+        SELECT
+            CAST(:user_id AS text), {seq}, resource, id, action,
+            CAST(:_attempt AS bigint), CAST(:_request_id AS text), CAST(:_acted_by AS text), CAST(:_undoes AS bigint),
+            as_of, CASE WHEN CAST(:_history AS boolean) THEN before END
+        FROM _entry
+        RETURNING seq
+    """)
+
+
+# Logs what is in the CTE `_entry`, under the user's next seq; or under that of the write which goes on with it.
+LOG = _log(NEXT_SEQ)
+LOG_ON = _log(f"coalesce(CAST(:_seq AS bigint), {NEXT_SEQ})")
 
 
 @dataclass(frozen=True)
@@ -126,13 +132,14 @@ def entry(resource: str, key: Any, action: ColumnElement[str], before: Any = Non
 
 
 # CTEs and aliases begin with an underscore, as no table and no field does.
-def logged(query: Any, *entries: Any, done: str | None = None) -> Logged:
+def logged(query: Any, *entries: Any, done: str | None = None, log: Any = LOG) -> Logged:
     """Return a statement that logs what its CTEs changed, under the next seq, if they changed anything.
 
-    `done` is for a write of one row: the query for what a repeat answers whose first try was done. Others, whose plan
-    depends on how many rows there are, are neither repeated nor prepared.
+    `log` is LOG_ON for one statement of Database.writing. `done` is for a write of one row: the query for what a repeat
+    answers whose first try was done. Others, whose plan depends on how many rows there are, are neither repeated nor
+    prepared.
     """
-    log = LOG.columns(change.c.seq).add_cte(union_all(*entries).cte("_entry")).cte("_log")
-    seq = select(log.c.seq).limit(literal_column("1")).scalar_subquery()
+    made = log.columns(change.c.seq).add_cte(union_all(*entries).cte("_entry")).cte("_log")
+    seq = select(made.c.seq).limit(literal_column("1")).scalar_subquery()
     statement = query.add_columns(seq)
     return Logged((prepared(statement),) if done else (MANY_ROWS, sql(statement)), done)

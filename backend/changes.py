@@ -115,7 +115,9 @@ def sync_statement() -> str:
     """Return the query for a page of what was changed after `_since`.
 
     Each row: the user's newest seq, the oldest that is kept, how far the page reaches, and of a changed row its seq,
-    resource, id and JSON. A page looks at so many entries and no more, however often a few rows were changed.
+    resource, id and JSON. A page looks at so many entries and no more, however often a few rows were changed. Whether
+    one is the newest of its row is looked up for each: a join would be planned by statistics, which know of no entry
+    just after a large import, and would compare each with each.
     """
     return f"""
         WITH _window AS MATERIALIZED (
@@ -123,9 +125,10 @@ def sync_statement() -> str:
             ORDER BY seq FETCH FIRST {LOOKED_AT} ROWS WITH TIES
         ), _page AS (
             SELECT seq, resource, id FROM _window
-            WHERE resource IN ({names()}) AND NOT EXISTS (
-                SELECT FROM change AS newer WHERE newer.user_id = %(user_id)s
-                    AND newer.resource = _window.resource AND newer.id = _window.id AND newer.seq > _window.seq
+            WHERE resource IN ({names()}) AND seq = (
+                SELECT seq FROM change AS newer WHERE newer.user_id = %(user_id)s
+                    AND newer.resource = _window.resource AND newer.id = _window.id
+                ORDER BY resource DESC, id DESC, seq DESC LIMIT 1
             )
             ORDER BY seq FETCH FIRST %(_limit)s ROWS WITH TIES
         )

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from secrets import randbits
@@ -39,6 +39,8 @@ PROPAGATE = "SET LOCAL citus.propagate_set_commands = 'local'"
 BEFORE_WRITES = (
     f"SET LOCAL transaction_isolation = 'read committed'; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"
 )
+# Goes before a write of several messages: where a process stops in the middle of one, its user's writes go on after it.
+IDLE = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
 # Goes before a write of many rows. The planner takes what the write has seen for one row, and after an ANALYZE that saw
 # few rows of the user it would look through all that was seen for each row: the square of ten thousand.
 MANY_ROWS = "SET LOCAL enable_nestloop = off"
@@ -186,6 +188,7 @@ class Database:
         self._turns: dict[str, Turn] = {}
         self._connecting = asyncio.Lock()
         self._waiting = 0
+        self._large = asyncio.Semaphore(max(1, pool_size // 2))
 
     def apart(self, statement_seconds: float = STATEMENT_TIMEOUT_SECONDS) -> "Database":
         """Return one connection to the same database, which no request waits for. Whoever asks closes it."""
@@ -212,10 +215,71 @@ class Database:
         parts = (AS_KEEPER, statement)
         return await self._run(parts, parts if repeatable else None, None, values)
 
+    @asynccontextmanager
+    async def writing(self, user_id: str) -> AsyncIterator[Callable[..., Awaitable[Rows]]]:
+        """Yield `run(statement, **values)`, for a write that is too large for one message: all of it or nothing.
+
+        Its statements are one transaction, and are logged under one seq (changelog.LOG_ON). None of them is repeated.
+        At most half of the connections are taken so at a time. Raises Problem as `run` does.
+        """
+        author = AUTHOR.get(None) or Author()
+        values = self._values_of(author) | {"user_id": user_id, "_seq": None}
+        ends = asyncio.get_running_loop().time() + self._wait_seconds
+        try:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout_at(ends):
+                    await stack.enter_async_context(self._large)
+                await stack.enter_async_context(self._turn_of(user_id))
+                connection = await self._take(ends)
+                stack.callback(self._give_back, connection)
+
+                async def send(*parts: str, **more: Any) -> Rows:
+                    return await self._send(connection, parts, user_id, values | more, within=True)
+
+                async def run(write: Logged, **more: Any) -> Rows:
+                    rows = await send(*write.statements, **more)
+                    values["_seq"] = rows[0][-1] or values["_seq"]
+                    return [row[:-1] for row in rows]
+
+                try:
+                    role, *settings = PREFIX.split("; ")
+                    propagate = (PROPAGATE,) if self.distributed else ()
+                    await send("BEGIN", role, *propagate, *settings, IDLE, BEFORE_WRITES, IN_TURN)
+                    yield run
+                    await send("COMMIT")
+                except BaseException:
+                    await self._take_back(connection)
+                    raise
+        except TimeoutError:  # in the queue
+            raise _unavailable() from None
+        except LostConnectionError as lost:
+            raise _problem(lost.error) from None
+        self._changed(author, user_id, values["_seq"])
+
+    @staticmethod
+    async def _take_back(connection: Connection) -> None:
+        """Undo the transaction of a connection, by its end if there is no other way."""
+        try:
+            if connection.usable:
+                await connection.execute("ROLLBACK")
+        except (psycopg2.Error, TimeoutError):
+            connection.close()
+
+    def _values_of(self, author: Author) -> dict[str, Any]:
+        """Return what the log is told of a write."""
+        said = {"_attempt": randbits(63), "_request_id": author.request_id, "_acted_by": author.acted_by}
+        return {"_history": self._keeps_history, "_undoes": None} | said
+
+    def _changed(self, author: Author, user_id: str, seq: int | None) -> None:
+        """Tell the caller, and whoever follows, under which seq a write was logged."""
+        if seq is not None:
+            author.headers[:] = [header for header in author.headers if header[0] != b"change"]  # the last one counts
+            author.headers.append((b"change", str(seq).encode()))
+            self.on_change(user_id)
+
     async def _write(self, write: Logged, user_id: str | None, values: dict[str, Any]) -> Rows:
         author = AUTHOR.get(None) or Author()
-        values |= {"_attempt": randbits(63), "_request_id": author.request_id, "_acted_by": author.acted_by}
-        values = {"_history": self._keeps_history, "_undoes": None} | values
+        values = self._values_of(author) | values
         again = None if write.done is None else (BEFORE_WRITES, IN_TURN, ONCE, *write.statements)
         try:
             async with self._turn_of(values["user_id"]):
@@ -228,10 +292,7 @@ class Database:
             assert write.done is not None
             rows = await self._run((write.done,), (write.done,), user_id, values)
             [(seq,)] = await self._run((SEQ_OF_FIRST_TRY,), (SEQ_OF_FIRST_TRY,), user_id, values)
-        if seq is not None:
-            author.headers[:] = [header for header in author.headers if header[0] != b"change"]  # the last one counts
-            author.headers.append((b"change", str(seq).encode()))
-            self.on_change(values["user_id"])
+        self._changed(author, values["user_id"], seq)
         return rows
 
     @asynccontextmanager
@@ -272,6 +333,21 @@ class Database:
     async def _run_on(
         self, connection: Connection, parts: tuple[str, ...], user_id: str | None, values: dict[str, Any]
     ) -> Rows:
+        try:
+            return await self._send(connection, parts, user_id, values)
+        finally:
+            self._give_back(connection)
+
+    async def _send(
+        self,
+        connection: Connection,
+        parts: tuple[str, ...],
+        user_id: str | None,
+        values: dict[str, Any],
+        *,
+        within: bool = False,
+    ) -> Rows:
+        """Send a message, or `within` a transaction a part of one, and return the rows of its last statement."""
         self.in_use += 1
         started = time.perf_counter()
         try:
@@ -281,6 +357,10 @@ class Database:
             if author and author.check:
                 await author.check()
             self.last_used = time.monotonic()
+            if within:
+                for message in parts if self.distributed else ("; ".join(parts),):
+                    rows = await connection.execute(message, values=values)
+                return rows
             if self.distributed:
                 return await self._run_in_messages(connection, parts, values)
             return await self._run_in_one_message(connection, parts, values)
@@ -296,7 +376,6 @@ class Database:
         finally:
             STATEMENTS.observe(time.perf_counter() - started)
             self.in_use -= 1
-            self._give_back(connection)
 
     async def _run_in_one_message(self, connection: Connection, parts: tuple[str, ...], values: dict[str, Any]) -> Rows:
         try:

@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     history_days: Annotated[int, Field(ge=0, le=36500)] = 90
     migrate_on_start: Annotated[bool | None, Field(validate_default=True)] = None
     max_body_bytes: Annotated[int, Field(ge=1024, le=100 * 1024 * 1024)] = 65536
-    max_import_bytes: Annotated[int, Field(ge=1024, le=100 * 1024 * 1024)] = 10 * 1024 * 1024
+    max_import_bytes: Annotated[int | None, Field(ge=1024)] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=256)] = 1

@@ -99,7 +99,6 @@ EXPORTED.append(
         key=tag.c.name,
         given=NamedTag,
         row=lambda given, _: given.model_dump(),
-        max_rows=10_000,
         only=tag.c.color.is_not(None),
     )
 )

@@ -296,6 +296,47 @@ def test_a_bulk_write_without_an_answer_is_a_503_and_not_done_again(swallowed: S
     assert [row[0] for row in swallowed.log.rows("action")] == ["created", "updated"]
 
 
+def test_an_import_whose_connection_is_lost_half_way_leaves_nothing_and_can_be_sent_again(swallowed: Swallowed) -> None:
+    ids = [str(uuid.UUID(int=number)) for number in range(2000)]
+    tasks = [{"id": each, "title": "x", "description": "x" * 1000} for each in ids]
+    document = {"version": 1, "tasks": tasks, "tags": [{"name": "x", "color": None}]}
+    for part in ("INSERT INTO tag ", "COMMIT"):
+        answer = swallowed.send("POST", "/api/import", part, json=document)
+        assert_problem(answer, 503, "DATABASE_UNAVAILABLE")
+        assert len(swallowed.log.seqs()) == (part == "COMMIT"), "only what was done without an answer stays"
+    again = swallowed.client.post("/api/import", json=document)
+    assert (again.status_code, "Change" in again.headers) == (200, False)
+    assert set(again.json().values()) == {0}
+
+
+def test_imports_leave_half_of_the_connections_to_others(
+    ann: httpx.Client, bob: httpx.Client, client_of: Callable[[], httpx.Client], database_url: str
+) -> None:
+    users = [create(client)["user_id"] for client in (ann, bob)]
+    document = {"version": 1, "tasks": [{"id": str(uuid.UUID(int=1)), "title": "x"}]}
+    with serving(settings(database_url=database_url, db_pool_size=2)) as url:
+        clients = [httpx.Client(base_url=url, headers=client.headers) for client in (ann, bob, client_of())]
+        *importing, reading = clients
+        connection = psycopg2.connect(database_url)
+        with connection, connection.cursor() as cursor, ThreadPoolExecutor(2) as pool:
+            for user_id in users:
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [user_id])
+            answers = [pool.submit(client.post, "/api/import", json=document) for client in importing]
+            waiting = 0
+            while not waiting:
+                cursor.execute(
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+                )
+                [(waiting,)] = cursor.fetchall()
+            for _ in range(20):
+                assert reading.get("/api/tasks").status_code == 200
+            connection.commit()
+            assert [answer.result().json()["tasks"] for answer in answers] == [1, 1]
+        connection.close()
+        for client in clients:
+            client.close()
+
+
 def test_the_order_holds_whatever_isolation_the_database_has(empty_database: str) -> None:
     name = empty_database.rpartition("/")[2].partition("?")[0]
     execute(empty_database, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")

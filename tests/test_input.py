@@ -208,7 +208,10 @@ def test_no_depth_of_nesting_is_an_error_of_the_server(ann: httpx.Client, route:
 
 @each_route
 def test_a_body_is_taken_up_to_its_limit_and_not_beyond(ann: httpx.Client, route: Route) -> None:
-    content = route.content().ljust(10 * 1024 * 1024 if route.path == "/api/import" else 65536)
+    if route.path == "/api/import":  # which has none, unless one is set
+        assert route.send(ann, {"id": ""}, iter([route.content(), b" " * 20_000_000])).is_success
+        return
+    content = route.content().ljust(65536)
     with unchanged(ann) as task:
         assert_refused(route.send(ann, task, content + b" "), TOO_LARGE)
         assert_refused(route.send(ann, task, iter([content, b" "])), TOO_LARGE)

@@ -56,7 +56,7 @@ def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.Monke
         "history_days": 90,
         "migrate_on_start": True,
         "max_body_bytes": 65536,
-        "max_import_bytes": 10485760,
+        "max_import_bytes": None,
         "host": "127.0.0.1",
         "port": 8000,
         "web_concurrency": 1,

@@ -1,17 +1,24 @@
 """Export and import: all of a user's data out and in again, once, and as nobody else's."""
 
 import json
+import socket
+import tempfile
+import tracemalloc
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from backend.export_import import EXPORTED
-from tests.conftest import serving, settings, sign
-from tests.helpers import FULL, assert_problem, create
+from backend.transfer import Incoming
+from tests.conftest import Log, execute, serving, settings, sign
+from tests.helpers import FULL, assert_problem, create, user
+from tests.project import wait_until
 
 JSON = {"Content-Type": "application/json"}
 
@@ -44,7 +51,6 @@ def test_an_export_taken_back_by_another_user_is_the_same_but_for_its_owner(
     ann.put("/api/tags/unused", json={"color": "#654321"})
 
     exported = ann.get("/api/export")
-    assert exported.headers["Content-Disposition"] == 'attachment; filename="tasks.json"'
     document = exported.json()
     assert list(document) == ["version", "exported_at", *sorted(part.name for part in EXPORTED)]
     assert document["tags"] == [{"name": "home", "color": "#123456"}, {"name": "unused", "color": "#654321"}]
@@ -167,7 +173,166 @@ def test_an_import_may_be_larger_than_other_bodies_and_has_a_limit_of_its_own(
             assert_problem(httpx.post(f"{url}{path}", content=document + b" ", headers=token), 413, "BODY_TOO_LARGE")
 
 
-def test_too_many_tasks_at_once_are_refused(ann: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = load(ann, {"version": 1, "tags": [{"name": f"{n}", "color": None} for n in range(10_001)]})
+def large(tasks: int) -> Iterator[bytes]:
+    """A document with tasks of more than a thousand bytes, which takes several statements; the version comes last."""
+    yield b'{"tasks": ['
+    for number in range(tasks):
+        yield (b"," if number else b"") + json.dumps(task_of(number, description="x" * 1000)).encode()
+    yield b'], "version": 1}'
+
+
+def test_an_import_of_any_size_is_one_change_and_is_undone_as_one(ann: httpx.Client) -> None:
+    imported = ann.post("/api/import", content=large(10_000), headers=JSON)  # 11 MB, of a length that nobody said
+    assert new_rows(imported) == {"tasks": 10_000, "tags": 0}
+    seq = int(imported.headers["Change"])
+    assert ann.get("/api/changes").json()["seq"] == seq
+    assert new_rows(load(ann, {"version": 1, "tags": [{"name": f"{n}", "color": None} for n in range(10_001)]})) == {
+        "tasks": 0,
+        "tags": 10_001,
+    }
+    changed = ann.get("/api/changes", params={"since": seq - 1}).json()
+    assert {(one["resource"], one["row"]["version"]) for one in changed["changes"] if one["resource"] == "tasks"} == {
+        ("tasks", 1)
+    }
+    assert len(changed["changes"]) in (10_000, 20_001)
+    assert ann.post(f"/api/changes/{seq}/undo").status_code == 200
+    assert all_tasks(ann) == []
+
+
+def test_a_client_in_step_gets_a_large_import_of_which_no_statistics_know(
+    ann: httpx.Client, bob: httpx.Client, database_url: str
+) -> None:
+    create(bob)
+    execute(database_url, "ANALYZE change")
+    assert (
+        new_rows(load(ann, {"version": 1, "tasks": [task_of(number) for number in range(20_000)]}))["tasks"] == 20_000
+    )
+    changed = ann.get("/api/changes", params={"since": 0})
+    assert changed.status_code == 200, changed.text
+    assert len(changed.json()["changes"]) == 20_000
+
+
+def test_what_it_takes_to_read_a_document_does_not_grow_with_it() -> None:
+    def peak(tasks: int) -> int:
+        incoming = Incoming(longest=65536)
+        tracemalloc.start()
+        for piece in large(tasks):
+            incoming.feed(piece)
+        incoming.end()
+        rows = 0
+        while batch := incoming.batch("tasks"):
+            rows += len(json.loads(batch))
+        assert rows == tasks
+        incoming.close()
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(10)  # what is made once
+    small, larger = peak(2_000), peak(8_000)
+    assert larger < small * 1.2
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_a_document_means_the_same_however_it_is_cut(size: int) -> None:
+    document = b' {"tags" : [ ] ,"tasks":[%s , %s],\n"exported_at": null, "version":1 } ' % (
+        json.dumps(task_of(1, title='"]}, \\ é\u2028!', version=12)).encode(),
+        json.dumps(task_of(2, title="é", tags=["[", "{"]), ensure_ascii=False).encode(),
+    )
+    incoming = Incoming(longest=65536)
+    for start in range(0, len(document), size):
+        incoming.feed(document[start : start + size])
+    incoming.end()
+    rows = json.loads(incoming.batch("tasks") or "")
+    assert [(row["title"], row["version"]) for row in rows] == [('"]}, \\ é\u2028!', 12), ("é", 1)]
+    assert incoming.batch("tasks") is incoming.batch("tags") is None
+    incoming.close()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"version": 1 1}',
+        b'{"version": 1,}',
+        b'{"version": 1, tasks: []}',
+        b'{"version": 1, "tasks": [,]}',
+        b'{"version": 1, "tasks": [{}}',
+        b'{"version": 1, "tasks": []} {}',
+        b'{"version": 1, "tasks": [] x',
+        b'{"version": 1, "tasks" []}',
+        b'{"version": 1, "tasks": ["\xff"]}',
+        b'{"version": 1, "tasks": ["\xc3',
+        b'{"version": 1, "tasks": [{"title": "\\ud800"}]}',
+        b'{"version": 1, "tasks": [' + b"1" * 5000 + b"]}",
+        b'{"version": 1, "tasks": ["' + b"x" * 5_000_000 + b'"]}',
+    ],
+)
+def test_what_is_no_json_somewhere_is_refused_whole(ann: httpx.Client, content: bytes) -> None:
+    assert_problem(ann.post("/api/import", content=content, headers=JSON), 400, "INVALID_JSON")
+
+
+def test_an_error_at_the_end_of_a_large_document_takes_all_of_it_back(ann: httpx.Client) -> None:
+    tasks = [task_of(number, description="x" * 1000) for number in range(3000)]
+    for last, field in (({"status": "done"}, "tasks.3000.status"), ({"recurrence_rule": "FREQ=DAILY"}, None)):
+        answer = load(ann, {"version": 1, "tasks": [*tasks, task_of(3000, **last)]})
+        assert_problem(answer, 422, "VALIDATION_ERROR")
+        assert field is None or answer.json()["field"] == field
+        assert all_tasks(ann) == []
+        assert ann.get("/api/changes").json()["seq"] == 0
+    assert new_rows(load(ann, {"version": 1, "tasks": tasks})) == {"tasks": 3000, "tags": 0}
+
+
+def test_no_more_than_twenty_errors_are_named_however_many_there_are(ann: httpx.Client) -> None:
+    for document in ({"version": 1, "tasks": [{}] * 100}, {f"unknown {number}": [1] for number in range(100)}):
+        answer = load(ann, document)
+        assert_problem(answer, 422, "VALIDATION_ERROR")
+        assert len(answer.json()["errors"]) == 20
+
+
+def test_a_list_that_comes_twice_is_refused(ann: httpx.Client) -> None:
+    tasks = json.dumps([task_of(1)])
+    answer = ann.post("/api/import", content=f'{{"version":1,"tasks":{tasks},"tasks":{tasks}}}', headers=JSON)
     assert_problem(answer, 422, "VALIDATION_ERROR")
-    assert answer.json()["field"] == "tags"
+    assert answer.json()["errors"] == [{"field": "tasks", "message": "must be there once"}]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="which files are open is known on Linux")
+def test_a_client_that_is_slow_keeps_nobody_waiting_and_one_that_goes_away_leaves_nothing(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    token = sign({"sub": f"slow-{uuid.uuid4()}"})
+    body = b"".join(large(2000))
+    head = f"POST /api/import HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {token}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    def files() -> int:
+        """How many files are open there; none of them has a name any more."""
+        assert list(tmp_path.iterdir()) == []
+        found = 0
+        for one in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found += str(one.readlink()).startswith(str(tmp_path))
+        return found
+
+    with (
+        serving(settings(database_url=database_url, db_pool_size=1)) as url,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as client,
+    ):
+        with socket.create_connection((httpx.URL(url).host, httpx.URL(url).port or 0)) as slow:
+            slow.sendall(head.encode() + body[: len(body) * 3 // 4])
+            wait_until(lambda: files() > 0)
+            create(client, title="Meanwhile")
+        wait_until(lambda: files() == 0)
+        assert [task["title"] for task in all_tasks(client)] == ["Meanwhile"]
+
+
+def test_where_there_is_no_room_for_an_import_the_answer_says_so(
+    logged_api: str, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    headers = {**user(), **JSON}
+    answer = httpx.post(f"{logged_api}/api/import", content=b"".join(large(2000)), headers=headers)
+    assert_problem(answer, 503, "OVERLOADED")
+    assert answer.headers["Retry-After"] == "60"
+    assert [line["error"] for line in log.lines("import_not_kept")] == ["No such file or directory"]

@@ -216,7 +216,7 @@ export interface paths {
         };
         /**
          * Export All
-         * @description All of your data. `POST /api/import` takes it back.
+         * @description All of your data, which `POST /api/import` takes back; or your tasks as CSV or iCalendar.
          */
         get: operations["export_all_api_export_get"];
         put?: never;
@@ -238,7 +238,7 @@ export interface paths {
         put?: never;
         /**
          * Import All
-         * @description Take an export back. What is there already is left alone; all of it becomes yours.
+         * @description Take an export back, of any size. What is there already is left alone; all of it becomes yours.
          */
         post: operations["import_all_api_import_post"];
         delete?: never;
@@ -3877,7 +3877,10 @@ export interface operations {
     };
     export_all_api_export_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `json` is all of your data, which `POST /api/import` takes; `csv` and `ics` are your tasks alone, for other programs. Without it, `Accept` says which; where that names none of them, `json`. */
+                format?: ("json" | "csv" | "ics") | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3895,6 +3898,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Document"];
+                    "text/csv": string;
+                    "text/calendar": string;
                 };
             };
             /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
@@ -3919,6 +3924,19 @@ export interface operations {
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     RateLimit: components["headers"]["RateLimit"];
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Validation error (`VALIDATION_ERROR`) */
+            422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "API-Version": components["headers"]["API-Version"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {

@@ -36,7 +36,7 @@ export async function complete(task: Task): Promise<Task> {
 
 export async function copy(): Promise<number> {
   const { data: everything } = await api.GET("/api/export");
-  if (!everything) return 0;
+  if (!everything || typeof everything === "string") return 0; // CSV and iCalendar are text
   const { data } = await api.POST("/api/import", { body: everything });
   return data?.tasks ?? 0;
 }
