@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
@@ -69,7 +70,22 @@ def routes() -> list[BaseRoute]:
                     twice = f"{known[method, route.path]} and as {route.name}"
                     raise DeclarationError(f"{method} {route.path} is declared twice, as {twice}. Change one.")
                 known[method, route.path] = route.name
+    name_operations(every)
     return every
+
+
+def name_operations(routes: list[BaseRoute]) -> None:
+    """Let each operation of the description be called as its route. Raises DeclarationError for two of one name."""
+    named: dict[str, str] = {}
+    for route in routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            route.operation_id = route.operation_id or route.name
+            here = f"{'/'.join(sorted(route.methods or ()))} {route.path}"
+            if named.setdefault(route.operation_id, here) != here:
+                raise DeclarationError(
+                    f"{named[route.operation_id]} and {here} are both called {route.operation_id}, by which generated "
+                    "clients call them. Rename one function, or give its route a name."
+                )
 
 
 def routes_of(router: APIRouter) -> list[BaseRoute]:
@@ -178,6 +194,7 @@ def create_app(settings: Settings) -> FastAPI:
             "Idempotency-Replayed",
             "Link",
             "Location",
+            "Next-Cursor",
             "RateLimit",
             "RateLimit-Policy",
             "Retry-After",

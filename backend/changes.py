@@ -51,7 +51,7 @@ class DeletedRow(BaseModel):
     deleted: Literal[True]
 
 
-class Changes(BaseModel):
+class ChangesPage(BaseModel):
     """What is now true of each row that was changed, each once, and the `seq` to go on from."""
 
     seq: int = Field(examples=[812])
@@ -84,7 +84,7 @@ class HistoryQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=500, description="At most this many; `Link` leads to the rest.")] = 100
-    cursor: Annotated[Seq | None, Field(description="Where a page begins: from `Link`, as it is.")] = None
+    cursor: Annotated[Seq | None, Field(description="Where a page begins: from `Next-Cursor`, as it is.")] = None
 
 
 def not_kept() -> Problem:
@@ -163,7 +163,7 @@ def page_of(rows: Rows, since: int, limit: int) -> tuple[int, Rows]:
     return seq, [row[1:] for row in found]
 
 
-@router.get("", response_model=Changes, responses=responses("VALIDATION_ERROR", "CHANGES_NOT_KEPT"))
+@router.get("", response_model=ChangesPage, responses=responses("VALIDATION_ERROR", "CHANGES_NOT_KEPT"))
 async def list_changes(query: Annotated[ChangesQuery, Query()], user: CurrentUser, db: Db) -> Response:
     """What is now true of each row that was changed after `since`, in order.
 
@@ -242,7 +242,9 @@ def history_router(resource: Resource[Any]) -> APIRouter:
         headers = {}
         if len(found) > query.limit:
             target = f"{request.state.prefix}{resource.path.removeprefix('/api')}/{id}/history"
-            headers["Link"] = f'<{target}?limit={query.limit}&cursor={entries[-1]["seq"]}>; rel="next"'
+            following = str(entries[-1]["seq"])
+            link = f'<{target}?limit={query.limit}&cursor={following}>; rel="next"'
+            headers = {"Link": link, "Next-Cursor": following}
         listed = json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
         return Response(listed, headers=headers, media_type="application/json")
 
@@ -251,6 +253,9 @@ def history_router(resource: Resource[Any]) -> APIRouter:
         name=f"list_{resource.noun.replace(' ', '_')}_history",
         description=f"What was done to {resource.a_noun}, the newest first; also to one that is deleted.",
         response_model=list[HistoryEntry],
-        responses={200: described(resource.noun, "Link"), **responses(resource.code, "VALIDATION_ERROR")},
+        responses={
+            200: described(resource.noun, "Link", "Next-Cursor"),
+            **responses(resource.code, "VALIDATION_ERROR"),
+        },
     )(typed(list_history, user=reads, id=row_id, query=Annotated[(HistoryQuery, Query())]))
     return routes

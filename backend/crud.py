@@ -44,9 +44,13 @@ def described(noun: str, *names: str) -> dict[str, Any]:
             "description": 'Where the next page is, as `<…>; rel="next"`; absent on the last one.',
             "schema": {"type": "string"},
         },
+        "Next-Cursor": {
+            "description": "The `cursor` of the next page, to send with the same parameters; absent on the last one.",
+            "schema": {"type": "string"},
+        },
         "Idempotency-Replayed": {
             "description": f"`true` if an earlier request with this key made the {noun}.",
-            "schema": {"type": "string", "enum": ["true"]},
+            "schema": {"type": "string", "const": "true"},
         },
     }
     return {"headers": {name: described[name] for name in names}}
@@ -62,6 +66,7 @@ def router(resource: Resource[Any]) -> APIRouter:
     a_noun = resource.a_noun
     model: Any = resource.model
     one, many = noun.replace(" ", "_"), plural.replace(" ", "_")
+    all_of = many if many != one else f"all_{many}"
     reads, writes = user_of(statements.name)
     below = resource.path.removeprefix("/api")
     routes = APIRouter(prefix=resource.path, tags=[plural], route_class=UserRoute)
@@ -86,8 +91,9 @@ def router(resource: Resource[Any]) -> APIRouter:
         if len(rows) > query.limit:
             rows.pop()
             same = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-            target = urlencode([*same, ("cursor", listing.cursor_after(query, rows[-1]))])
-            headers["Link"] = f'<{request.state.prefix}{below}?{target}>; rel="next"'
+            cursor = listing.cursor_after(query, rows[-1])
+            target = urlencode([*same, ("cursor", cursor)])
+            headers = {"Link": f'<{request.state.prefix}{below}?{target}>; rel="next"', "Next-Cursor": cursor}
         return Response(f"[{','.join(rows)}]", headers=headers, media_type="application/json")
 
     async def create(body: Any, request: Request, user: Claims, db: Db) -> Response:
@@ -158,7 +164,7 @@ def router(resource: Resource[Any]) -> APIRouter:
         description=f"Your {plural}, the newest first. `Link` leads to the next page, which stays right while {plural} "
         "come and go.",
         response_model=list[model],
-        responses={200: described(noun, "Link"), **responses("VALIDATION_ERROR", "INVALID_CURSOR")},
+        responses={200: described(noun, "Link", "Next-Cursor"), **responses("VALIDATION_ERROR", "INVALID_CURSOR")},
     )(typed(list_rows, user=reads, query=Annotated[(listing.query, Query())]))
     routes.post(
         "",
@@ -208,13 +214,13 @@ def router(resource: Resource[Any]) -> APIRouter:
     )(typed(delete, user=writes, id=row_id))
     routes.patch(
         "",
-        name=f"update_{many}",
+        name=f"update_{all_of}",
         description=f"Change all {plural} that the filters name, as `PATCH` of one does{resource.on_update_all}.",
         responses=responses(*BODY_PROBLEMS),
     )(typed(update_many, user=writes, query=Annotated[(listing.filters, Query())], body=resource.update_many_body))
     routes.delete(
         "",
-        name=f"delete_{many}",
+        name=f"delete_{all_of}",
         description=f"Delete all {plural} that the filters name, for good.",
         responses=responses("VALIDATION_ERROR", *kept),
     )(typed(delete_many, user=writes, query=Annotated[(listing.filters, Query())]))

@@ -145,7 +145,7 @@ class Listing:
             limit=(int, Field(100, ge=1, le=500, description="At most this many; `Link` leads to the rest.")),
             cursor=(
                 str,
-                Field(NOT_GIVEN, max_length=2000, description="Where a page begins: from `Link`, as it is."),
+                Field(NOT_GIVEN, max_length=2000, description="Where a page begins: from `Next-Cursor`, as it is."),
             ),
         )
         self._keys = {name: self._key(name) for name in self.sorts}

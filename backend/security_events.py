@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
 
 from backend.auth import LEEWAY_SECONDS, TokenError, Verifier, is_id, is_meant_for, moment, opened, with_fresh_keys
 from backend.database import Db
@@ -101,26 +102,26 @@ def _refusal(error: TokenError) -> Response:
 BODY = {
     "requestBody": {
         "required": True,
-        "content": {f"application/{TYPE}": {"schema": {"type": "string", "description": "A Security Event Token."}}},
+        "content": {
+            f"application/{TYPE}": {
+                "schema": {"type": "string", "format": "binary", "description": "A Security Event Token, as it is."}
+            }
+        },
     }
 }
+
+
+class RefusedEvent(BaseModel):
+    """Why an event is refused."""
+
+    err: str = Field(json_schema_extra={"enum": list(dict.fromkeys(["invalid_request", *ERRORS.values()]))})
+    description: str
+
+
 REFUSED: dict[str, Any] = {
+    "model": RefusedEvent,
     "description": "The event is refused, for good (RFC 8935, section 2.4).",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["err", "description"],
-                "properties": {
-                    "err": {"type": "string", "enum": ["invalid_request", *ERRORS.values()]},
-                    "description": {"type": "string"},
-                },
-            }
-        }
-    },
 }
-
-
 OTHERS = {
     413: "The body is too large (`BODY_TOO_LARGE`).",
     415: "Another `Content-Type` (`UNSUPPORTED_MEDIA_TYPE`).",

@@ -249,7 +249,7 @@ def router() -> APIRouter:
         openapi_extra={
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Document-Input"}}},
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/DocumentInput"}}},
             }
         },
     )

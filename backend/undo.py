@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 
 from backend.auth import CurrentUser
 from backend.changelog import LOG, LOGGED, LoggedTable
-from backend.changes import OLDEST, Changes, Seq, answer, current, names, not_kept
+from backend.changes import OLDEST, ChangesPage, Seq, answer, current, names, not_kept
 from backend.database import MANY_ROWS, Db, Logged, quoted, sql
 from backend.problems import Problem, responses
 from backend.routing import UserRoute
@@ -159,7 +159,7 @@ def _since(rows: list[tuple[str, str]]) -> Problem:
 
 @router.post(
     "/{seq}/undo",
-    response_model=Changes,
+    response_model=ChangesPage,
     responses=responses("CHANGE_NOT_FOUND", "VALIDATION_ERROR", "CHANGED_SINCE", "LIMIT_REACHED", "CHANGES_NOT_KEPT"),
 )
 async def undo_change(

@@ -69,7 +69,9 @@ def ids(tasks: list[Task]) -> list[str]:
 def next_page(answer: httpx.Response) -> str | None:
     assert answer.status_code == 200, answer.text
     link: str | None = answer.headers.get("Link")
-    return link and link.removeprefix("<").removesuffix('>; rel="next"')
+    following = link and link.removeprefix("<").removesuffix('>; rel="next"')
+    assert answer.headers.get("Next-Cursor") == (following and httpx.URL(following).params["cursor"])
+    return following
 
 
 def pages(client: httpx.Client, path: str) -> Iterator[list[Task]]:

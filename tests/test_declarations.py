@@ -10,6 +10,7 @@ from uuid import UUID
 
 import psycopg2
 import pytest
+from fastapi.routing import APIRoute
 from sqlalchemy import create_engine
 from sqlmodel import Field, SQLModel
 
@@ -151,6 +152,19 @@ def test_a_path_that_the_api_has_already_is_refused_at_the_start() -> None:
     Resource(note(), "/api/me")
     with pytest.raises(DeclarationError, match=r"^GET /api/me is declared twice, as list_me and as read_me\."):
         app.routes()
+
+
+def test_two_operations_of_one_name_are_refused_at_the_start() -> None:
+    Resource(note(), "/api/task-history")
+    twice = "^GET /api/task-history and GET /api/tasks/{id}/history are both called list_task_history, by which"
+    with pytest.raises(DeclarationError, match=twice):
+        app.routes()
+
+
+def test_a_table_whose_plural_is_its_singular_has_a_name_for_each_operation() -> None:
+    Resource(note(), "/api/note")
+    names = {route.name for route in app.routes() if isinstance(route, APIRoute)}
+    assert {"update_note", "update_all_note", "delete_note", "delete_all_note"} <= names
 
 
 def test_a_table_without_an_owner_is_refused() -> None:

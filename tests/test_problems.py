@@ -137,7 +137,7 @@ def test_every_route_of_a_user_describes_its_errors(api: str) -> None:
 
 def test_a_documented_code_is_a_code_of_the_table(api: str) -> None:
     schemas = httpx.get(f"{api}/openapi.json").json()["components"]["schemas"]
-    assert schemas["ProblemDetails"]["properties"]["code"]["enum"] == list(CODES)
+    assert schemas["ProblemDetailsCode"]["enum"] == list(CODES)
 
 
 def test_the_docs_page_offers_authorize(api: str) -> None:

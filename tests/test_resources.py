@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.conftest import fresh_copy
+from tests.generators import GENERATORS, make_a_client
 from tests.helpers import assert_problem, assert_schemathesis_finds_nothing
 from tests.project import Copy
 
@@ -306,8 +307,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
 def test_every_sort_has_each_row_once_in_order_with_null_last_on_pages_of_every_size(ann: httpx.Client) -> None:
     choose = random.Random(4)
     rows = [post(ann, "orders", **order(choose)) for _ in range(40)]
-    parameters = ann.get("/openapi.json").json()["paths"]["/api/orders"]["get"]["parameters"]
-    [sorts] = [one["schema"]["enum"] for one in parameters if one["name"] == "sort"]
+    sorts = ann.get("/openapi.json").json()["components"]["schemas"]["ListOrdersSort"]["enum"]
     assert len(sorts) == 46
     for sort in sorts:
         found: list[dict[str, Any]] = []
@@ -421,6 +421,15 @@ def test_schemathesis_finds_nothing(own: Own, tmp_path: Path) -> None:
     token = own.copy.run("main.py", "token", "--user", f"schemathesis-{uuid4()}").stdout.strip()
     chosen = ["--include-path-regex", "/api/orders", "--max-examples", "10"]
     assert_schemathesis_finds_nothing(f"{own.url}/openapi.json", token, tmp_path, *chosen)
+
+
+def test_generators_make_whole_and_strict_clients_of_them(own: Own, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with ThreadPoolExecutor() as threads:
+        for made in [
+            threads.submit(make_a_client, generator, own.url, tmp_path_factory.mktemp("client"))
+            for generator in GENERATORS
+        ]:
+            made.result()
 
 
 def test_the_projects_own_tests_cover_the_tables_that_were_added(own: Own, root: Path) -> None:

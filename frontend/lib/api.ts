@@ -9,7 +9,7 @@ export type NewTask = components["schemas"]["TaskCreate"];
 export type TaskChanges = components["schemas"]["TaskUpdate"];
 /** What was done to a task; by whom, if not by the user. */
 export type HistoryEntry = Omit<components["schemas"]["HistoryEntry"], "by"> & { by: string | undefined };
-export type Changes = components["schemas"]["Changes"];
+export type Changes = components["schemas"]["ChangesPage"];
 export type Tag = components["schemas"]["ListedTag"];
 export type Filters = Omit<NonNullable<paths["/api/tasks"]["get"]["parameters"]["query"]>, "cursor" | "limit">;
 

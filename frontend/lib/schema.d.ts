@@ -15,25 +15,25 @@ export interface paths {
          * List Tasks
          * @description Your tasks, the newest first. `Link` leads to the next page, which stays right while tasks come and go.
          */
-        get: operations["list_tasks_api_tasks_get"];
+        get: operations["list_tasks"];
         put?: never;
         /**
          * Create Task
          * @description Make a task. With an `Idempotency-Key`, a repeat answers with the task that the first request made.
          */
-        post: operations["create_task_api_tasks_post"];
+        post: operations["create_task"];
         /**
          * Delete Tasks
          * @description Delete all tasks that the filters name, for good.
          */
-        delete: operations["delete_tasks_api_tasks_delete"];
+        delete: operations["delete_tasks"];
         options?: never;
         head?: never;
         /**
          * Update Tasks
          * @description Change all tasks that the filters name, as `PATCH` of one does; completing those that recur, too.
          */
-        patch: operations["update_tasks_api_tasks_patch"];
+        patch: operations["update_tasks"];
         trace?: never;
     };
     "/api/tasks/{id}": {
@@ -47,18 +47,18 @@ export interface paths {
          * Read Task
          * @description One task of yours. `ETag` is its version.
          */
-        get: operations["read_task_api_tasks__id__get"];
+        get: operations["read_task"];
         /**
          * Replace Task
          * @description Replace a task: what the body leaves out gets its default. The body may be an answer as it is.
          */
-        put: operations["replace_task_api_tasks__id__put"];
+        put: operations["replace_task"];
         post?: never;
         /**
          * Delete Task
          * @description Delete a task for good.
          */
-        delete: operations["delete_task_api_tasks__id__delete"];
+        delete: operations["delete_task"];
         options?: never;
         head?: never;
         /**
@@ -67,7 +67,7 @@ export interface paths {
          *
          *     Completing a task that recurs makes its next occurrence, once.
          */
-        patch: operations["update_task_api_tasks__id__patch"];
+        patch: operations["update_task"];
         trace?: never;
     };
     "/api/tasks/{id}/history": {
@@ -81,7 +81,7 @@ export interface paths {
          * List Task History
          * @description What was done to a task, the newest first; also to one that is deleted.
          */
-        get: operations["list_task_history_api_tasks__id__history_get"];
+        get: operations["list_task_history"];
         put?: never;
         post?: never;
         delete?: never;
@@ -104,7 +104,7 @@ export interface paths {
          *     Go on from the `seq` of the answer, until it is the one that you asked with. To begin, ask without `since`, keep the
          *     `seq`, list everything, and go on from there.
          */
-        get: operations["list_changes_api_changes_get"];
+        get: operations["list_changes"];
         put?: never;
         post?: never;
         delete?: never;
@@ -129,7 +129,7 @@ export interface paths {
          *     Nothing is done if one of the rows has changed since. It is a change itself, and can be undone; to undo the same one
          *     twice does nothing more.
          */
-        post: operations["undo_change_api_changes__seq__undo_post"];
+        post: operations["undo_change"];
         delete?: never;
         options?: never;
         head?: never;
@@ -150,7 +150,7 @@ export interface paths {
          *     Each event is what `GET /api/changes` would answer, so that a client that was away goes on from its last `id`, by
          *     `Last-Event-ID` here or by `since` there. The token's end ends the stream.
          */
-        get: operations["stream_events_api_events_get"];
+        get: operations["stream_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -170,7 +170,7 @@ export interface paths {
          * List Tags
          * @description Your tags by name: every one in use or with a colour.
          */
-        get: operations["list_tags_api_tags_get"];
+        get: operations["list_tags"];
         put?: never;
         post?: never;
         delete?: never;
@@ -191,20 +191,20 @@ export interface paths {
          * Color Tag
          * @description Set a tag's colour; a tag that is in no task yet is made.
          */
-        put: operations["color_tag_api_tags__name__put"];
+        put: operations["color_tag"];
         post?: never;
         /**
          * Delete Tag
          * @description Take a tag off every task, and forget its colour.
          */
-        delete: operations["delete_tag_api_tags__name__delete"];
+        delete: operations["delete_tag"];
         options?: never;
         head?: never;
         /**
          * Rename Tag
          * @description Rename a tag on every task. Onto one that exists, the two become one, and its colour wins.
          */
-        patch: operations["rename_tag_api_tags__name__patch"];
+        patch: operations["rename_tag"];
         trace?: never;
     };
     "/api/export": {
@@ -218,7 +218,7 @@ export interface paths {
          * Export All
          * @description All of your data, which `POST /api/import` takes back; or your tasks as CSV or iCalendar.
          */
-        get: operations["export_all_api_export_get"];
+        get: operations["export_all"];
         put?: never;
         post?: never;
         delete?: never;
@@ -240,7 +240,7 @@ export interface paths {
          * Import All
          * @description Take an export back, of any size. What is there already is left alone; all of it becomes yours.
          */
-        post: operations["import_all_api_import_post"];
+        post: operations["import_all"];
         delete?: never;
         options?: never;
         head?: never;
@@ -258,7 +258,7 @@ export interface paths {
          * Read Me
          * @description Who you are, and when your token expires.
          */
-        get: operations["read_me_api_me_get"];
+        get: operations["read_me"];
         put?: never;
         post?: never;
         /**
@@ -267,7 +267,7 @@ export interface paths {
          *
          *     Your account at Better Auth stays, and so do your tokens.
          */
-        delete: operations["erase_me_api_me_delete"];
+        delete: operations["erase_me"];
         options?: never;
         head?: never;
         patch?: never;
@@ -289,7 +289,7 @@ export interface paths {
          *     `session-revoked` ends the tokens of a session, or those that a user was issued until then; so does
          *     `account-disabled`; `account-purged` erases all that the user has here, too. A `jti` that comes again does nothing.
          */
-        post: operations["take_event_api_security_events_post"];
+        post: operations["take_event"];
         delete?: never;
         options?: never;
         head?: never;
@@ -307,7 +307,7 @@ export interface paths {
          * Read Health
          * @description 200 while the process lives; it looks at nothing else.
          */
-        get: operations["read_health_health_get"];
+        get: operations["read_health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -327,7 +327,7 @@ export interface paths {
          * Read Database Health
          * @description Whether the database answers.
          */
-        get: operations["read_database_health_health_database_get"];
+        get: operations["read_database_health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -347,7 +347,7 @@ export interface paths {
          * Read Redis Health
          * @description Whether Redis answers; 200 too where none is set.
          */
-        get: operations["read_redis_health_health_redis_get"];
+        get: operations["read_redis_health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -369,7 +369,7 @@ export interface paths {
          *
          *     Without Redis, where it is set, and with keys that cannot be fetched again, the API is `degraded`, which is a 200.
          */
-        get: operations["read_readiness_ready_get"];
+        get: operations["read_readiness"];
         put?: never;
         post?: never;
         delete?: never;
@@ -382,6 +382,17 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * Alive
+         * @description That the process lives.
+         */
+        Alive: {
+            /**
+             * Status
+             * @constant
+             */
+            status: "ok";
+        };
         /**
          * ChangedRow
          * @description A row that was changed, as it is now.
@@ -408,10 +419,10 @@ export interface components {
             };
         };
         /**
-         * Changes
+         * ChangesPage
          * @description What is now true of each row that was changed, each once, and the `seq` to go on from.
          */
-        Changes: {
+        ChangesPage: {
             /**
              * Seq
              * @example 812
@@ -425,11 +436,8 @@ export interface components {
          * @description How one thing that the API depends on is doing.
          */
         Check: {
-            /**
-             * Status
-             * @enum {string}
-             */
-            status: "ok" | "degraded" | "unavailable";
+            /** Status */
+            status: components["schemas"]["CheckStatus"];
             /**
              * Detail
              * @description What is wrong.
@@ -526,11 +534,8 @@ export interface components {
              * @example 812
              */
             seq: number;
-            /**
-             * Action
-             * @enum {string}
-             */
-            action: "created" | "updated" | "deleted";
+            /** Action */
+            action: components["schemas"]["HistoryEntryAction"];
             /**
              * At
              * Format: date-time
@@ -632,15 +637,22 @@ export interface components {
          * @description Whether the API can do its work: the worst of its checks.
          */
         Readiness: {
-            /**
-             * Status
-             * @enum {string}
-             */
-            status: "ok" | "degraded" | "unavailable";
+            /** Status */
+            status: components["schemas"]["ReadinessStatus"];
             /** Checks */
             checks: {
                 [key: string]: components["schemas"]["Check"];
             };
+        };
+        /**
+         * RefusedEvent
+         * @description Why an event is refused.
+         */
+        RefusedEvent: {
+            /** Err */
+            err: components["schemas"]["RefusedEventErr"];
+            /** Description */
+            description: string;
         };
         /**
          * Status
@@ -1106,9 +1118,8 @@ export interface components {
             /**
              * Code
              * @example VALIDATION_ERROR
-             * @enum {string}
              */
-            code: "MISSING_TOKEN" | "TOKEN_TOO_LARGE" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "TOKEN_REVOKED" | "RATE_LIMIT_EXCEEDED" | "INSUFFICIENT_SCOPE" | "READ_ONLY" | "TOO_MANY_STREAMS" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "CONFIRMATION_REQUIRED" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "CHANGE_NOT_FOUND" | "CHANGES_NOT_KEPT" | "CHANGED_SINCE" | "STILL_IN_USE" | "LIMIT_REACHED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
+            code: components["schemas"]["ProblemDetailsCode"];
             /**
              * Request Id
              * @example 0199f2b6-6f0e-7c59-a4a5-2c1f3f0a9f5b
@@ -1142,10 +1153,10 @@ export interface components {
             version: number | null;
         };
         /**
-         * NamedTag
+         * NamedTagInput
          * @description A tag and its colour.
          */
-        "NamedTag-Input": {
+        NamedTagInput: {
             /** Name */
             name: string;
             /**
@@ -1155,22 +1166,10 @@ export interface components {
             color: string | null;
         };
         /**
-         * Priority
-         * @description How much a task matters, the least first.
-         * @enum {string}
-         */
-        "Priority-Input": "low" | "medium" | "high";
-        /**
-         * Status
-         * @description How far a task is.
-         * @enum {string}
-         */
-        "Status-Input": "pending" | "in_progress" | "completed";
-        /**
-         * TransferredTask
+         * TransferredTaskInput
          * @description A task of an export: what it says, and its history.
          */
-        "TransferredTask-Input": {
+        TransferredTaskInput: {
             /**
              * Title
              * @description What is to be done. White space around it is trimmed.
@@ -1183,9 +1182,9 @@ export interface components {
              */
             description?: string | null;
             /** @description Default: `pending`. */
-            status?: components["schemas"]["Status-Input"];
+            status?: components["schemas"]["Status"];
             /** @description Default: `medium`. */
-            priority?: components["schemas"]["Priority-Input"];
+            priority?: components["schemas"]["Priority"];
             /**
              * Due Date
              * @description When it is due, with an offset from UTC.
@@ -1234,10 +1233,10 @@ export interface components {
             due_offset?: number | null;
         };
         /**
-         * Document
+         * DocumentInput
          * @description All of a user's data.
          */
-        "Document-Input": {
+        DocumentInput: {
             /**
              * Version
              * @description Of this format.
@@ -1250,13 +1249,48 @@ export interface components {
              * Tags
              * @description Default: `[]`.
              */
-            tags?: components["schemas"]["NamedTag-Input"][];
+            tags?: components["schemas"]["NamedTagInput"][];
             /**
              * Tasks
              * @description Default: `[]`.
              */
-            tasks?: components["schemas"]["TransferredTask-Input"][];
+            tasks?: components["schemas"]["TransferredTaskInput"][];
         };
+        /**
+         * CheckStatus
+         * @enum {string}
+         */
+        CheckStatus: "ok" | "degraded" | "unavailable";
+        /**
+         * HistoryEntryAction
+         * @enum {string}
+         */
+        HistoryEntryAction: "created" | "updated" | "deleted";
+        /**
+         * ReadinessStatus
+         * @enum {string}
+         */
+        ReadinessStatus: "ok" | "degraded" | "unavailable";
+        /**
+         * RefusedEventErr
+         * @enum {string}
+         */
+        RefusedEventErr: "invalid_request" | "invalid_key" | "authentication_failed" | "invalid_issuer" | "invalid_audience";
+        /**
+         * ProblemDetailsCode
+         * @enum {string}
+         */
+        ProblemDetailsCode: "MISSING_TOKEN" | "TOKEN_TOO_LARGE" | "TOKEN_EXPIRED" | "INVALID_TOKEN" | "TOKEN_REVOKED" | "RATE_LIMIT_EXCEEDED" | "INSUFFICIENT_SCOPE" | "READ_ONLY" | "TOO_MANY_STREAMS" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "BODY_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "INVALID_HEADER" | "INVALID_CURSOR" | "INVALID_JSON" | "CONFIRMATION_REQUIRED" | "VALIDATION_ERROR" | "TASK_NOT_FOUND" | "TAG_NOT_FOUND" | "PRECONDITION_FAILED" | "IDEMPOTENCY_KEY_REUSED" | "CHANGE_NOT_FOUND" | "CHANGES_NOT_KEPT" | "CHANGED_SINCE" | "STILL_IN_USE" | "LIMIT_REACHED" | "INTERNAL_ERROR" | "DATABASE_UNAVAILABLE" | "AUTH_KEYS_UNAVAILABLE" | "OVERLOADED";
+        /**
+         * ListTasksSort
+         * @enum {string}
+         */
+        ListTasksSort: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_date" | "-due_date" | "priority" | "-priority" | "title" | "-title";
+        /**
+         * ExportAllFormat
+         * @enum {string}
+         */
+        ExportAllFormat: "json" | "csv" | "ics";
     };
     responses: never;
     parameters: never;
@@ -1302,7 +1336,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    list_tasks_api_tasks_get: {
+    list_tasks: {
         parameters: {
             query?: {
                 /** @description Any of these. */
@@ -1328,10 +1362,10 @@ export interface operations {
                 /** @description Part of the title or the description, in any case. */
                 q?: string;
                 /** @description `-` in front means descending. */
-                sort?: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_date" | "-due_date" | "priority" | "-priority" | "title" | "-title";
+                sort?: components["schemas"]["ListTasksSort"];
                 /** @description At most this many; `Link` leads to the rest. */
                 limit?: number;
-                /** @description Where a page begins: from `Link`, as it is. */
+                /** @description Where a page begins: from `Next-Cursor`, as it is. */
                 cursor?: string;
             };
             header?: never;
@@ -1345,6 +1379,8 @@ export interface operations {
                 headers: {
                     /** @description Where the next page is, as `<…>; rel="next"`; absent on the last one. */
                     Link?: string;
+                    /** @description The `cursor` of the next page, to send with the same parameters; absent on the last one. */
+                    "Next-Cursor"?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
@@ -1465,7 +1501,7 @@ export interface operations {
             };
         };
     };
-    create_task_api_tasks_post: {
+    create_task: {
         parameters: {
             query?: never;
             header?: {
@@ -1640,7 +1676,7 @@ export interface operations {
             };
         };
     };
-    delete_tasks_api_tasks_delete: {
+    delete_tasks: {
         parameters: {
             query?: {
                 /** @description Any of these. */
@@ -1783,7 +1819,7 @@ export interface operations {
             };
         };
     };
-    update_tasks_api_tasks_patch: {
+    update_tasks: {
         parameters: {
             query?: {
                 /** @description Any of these. */
@@ -1969,7 +2005,7 @@ export interface operations {
             };
         };
     };
-    read_task_api_tasks__id__get: {
+    read_task: {
         parameters: {
             query?: never;
             header?: {
@@ -2136,7 +2172,7 @@ export interface operations {
             };
         };
     };
-    replace_task_api_tasks__id__put: {
+    replace_task: {
         parameters: {
             query?: never;
             header?: {
@@ -2336,7 +2372,7 @@ export interface operations {
             };
         };
     };
-    delete_task_api_tasks__id__delete: {
+    delete_task: {
         parameters: {
             query?: never;
             header?: {
@@ -2499,7 +2535,7 @@ export interface operations {
             };
         };
     };
-    update_task_api_tasks__id__patch: {
+    update_task: {
         parameters: {
             query?: never;
             header?: {
@@ -2699,12 +2735,12 @@ export interface operations {
             };
         };
     };
-    list_task_history_api_tasks__id__history_get: {
+    list_task_history: {
         parameters: {
             query?: {
                 /** @description At most this many; `Link` leads to the rest. */
                 limit?: number;
-                /** @description Where a page begins: from `Link`, as it is. */
+                /** @description Where a page begins: from `Next-Cursor`, as it is. */
                 cursor?: number | null;
             };
             header?: never;
@@ -2721,6 +2757,8 @@ export interface operations {
                 headers: {
                     /** @description Where the next page is, as `<…>; rel="next"`; absent on the last one. */
                     Link?: string;
+                    /** @description The `cursor` of the next page, to send with the same parameters; absent on the last one. */
+                    "Next-Cursor"?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
@@ -2841,7 +2879,7 @@ export interface operations {
             };
         };
     };
-    list_changes_api_changes_get: {
+    list_changes: {
         parameters: {
             query?: {
                 /** @description The `seq` of the last answer. Without it: the current one. */
@@ -2865,7 +2903,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Changes"];
+                    "application/json": components["schemas"]["ChangesPage"];
                 };
             };
             /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
@@ -2978,7 +3016,7 @@ export interface operations {
             };
         };
     };
-    undo_change_api_changes__seq__undo_post: {
+    undo_change: {
         parameters: {
             query?: never;
             header?: never;
@@ -3001,7 +3039,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Changes"];
+                    "application/json": components["schemas"]["ChangesPage"];
                 };
             };
             /** @description Missing token (`MISSING_TOKEN`) or Token expired (`TOKEN_EXPIRED`) or Invalid token (`INVALID_TOKEN`) or Token revoked (`TOKEN_REVOKED`) */
@@ -3140,7 +3178,7 @@ export interface operations {
             };
         };
     };
-    stream_events_api_events_get: {
+    stream_events: {
         parameters: {
             query?: never;
             header?: {
@@ -3152,7 +3190,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description `change`: what `GET /api/changes` answers, in `data`, with its `seq` as `id`; the first one comes at once. `end`: why it ends. A comment every 15 s. */
+            /** @description `change`: what `GET /api/changes` answers, in `data`, with its `seq` as `id`; the first one comes at once. `end`: why it ends, in `data`: the `reason` is `token_expired`, `token_revoked`, `shutdown` or `changes_not_kept`. A comment every 15 s. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3276,7 +3314,7 @@ export interface operations {
             };
         };
     };
-    list_tags_api_tags_get: {
+    list_tags: {
         parameters: {
             query?: never;
             header?: never;
@@ -3382,7 +3420,7 @@ export interface operations {
             };
         };
     };
-    color_tag_api_tags__name__put: {
+    color_tag: {
         parameters: {
             query?: never;
             header?: never;
@@ -3562,7 +3600,7 @@ export interface operations {
             };
         };
     };
-    delete_tag_api_tags__name__delete: {
+    delete_tag: {
         parameters: {
             query?: never;
             header?: never;
@@ -3696,7 +3734,7 @@ export interface operations {
             };
         };
     };
-    rename_tag_api_tags__name__patch: {
+    rename_tag: {
         parameters: {
             query?: never;
             header?: never;
@@ -3875,11 +3913,11 @@ export interface operations {
             };
         };
     };
-    export_all_api_export_get: {
+    export_all: {
         parameters: {
             query?: {
                 /** @description `json` is all of your data, which `POST /api/import` takes; `csv` and `ics` are your tasks alone, for other programs. Without it, `Accept` says which; where that names none of them, `json`. */
-                format?: ("json" | "csv" | "ics") | null;
+                format?: components["schemas"]["ExportAllFormat"] | null;
             };
             header?: never;
             path?: never;
@@ -3999,7 +4037,7 @@ export interface operations {
             };
         };
     };
-    import_all_api_import_post: {
+    import_all: {
         parameters: {
             query?: never;
             header?: never;
@@ -4008,7 +4046,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Document-Input"];
+                "application/json": components["schemas"]["DocumentInput"];
             };
         };
         responses: {
@@ -4162,7 +4200,7 @@ export interface operations {
             };
         };
     };
-    read_me_api_me_get: {
+    read_me: {
         parameters: {
             query?: never;
             header?: never;
@@ -4268,7 +4306,7 @@ export interface operations {
             };
         };
     };
-    erase_me_api_me_delete: {
+    erase_me: {
         parameters: {
             query?: never;
             header: {
@@ -4389,7 +4427,7 @@ export interface operations {
             };
         };
     };
-    take_event_api_security_events_post: {
+    take_event: {
         parameters: {
             query?: never;
             header?: never;
@@ -4415,11 +4453,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        /** @enum {string} */
-                        err: "invalid_request" | "invalid_key" | "invalid_key" | "authentication_failed" | "invalid_issuer" | "invalid_audience";
-                        description: string;
-                    };
+                    "application/json": components["schemas"]["RefusedEvent"];
                 };
             };
             /** @description The body is too large (`BODY_TOO_LARGE`). */
@@ -4460,7 +4494,7 @@ export interface operations {
             };
         };
     };
-    read_health_health_get: {
+    read_health: {
         parameters: {
             query?: never;
             header?: never;
@@ -4475,14 +4509,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["Alive"];
                 };
             };
         };
     };
-    read_database_health_health_database_get: {
+    read_database_health: {
         parameters: {
             query?: never;
             header?: never;
@@ -4511,7 +4543,7 @@ export interface operations {
             };
         };
     };
-    read_redis_health_health_redis_get: {
+    read_redis_health: {
         parameters: {
             query?: never;
             header?: never;
@@ -4540,7 +4572,7 @@ export interface operations {
             };
         };
     };
-    read_readiness_ready_get: {
+    read_readiness: {
         parameters: {
             query?: never;
             header?: never;
