@@ -175,17 +175,22 @@ async def list_changes(query: Annotated[ChangesQuery, Query()], user: CurrentUse
     return answer(rows[0][0], []) if query.since is None else answer(*page_of(rows, since, query.limit))
 
 
+def _before(part: LoggedTable, name: str) -> str:
+    """Return the SQL of a field as it was: from the JSON as it was kept, whatever the table is like by now."""
+    if type(part.table.c[name].type) is Numeric:
+        return f"_entry.before ->> '{name}'"  # as text, as answers have it
+    before = f"_entry.before -> '{name}'"
+    if part.statements and (day := part.statements.days.get(name)):
+        return f"CASE WHEN _entry.before ->> '{day}' IS NULL THEN {before} ELSE _entry.before -> '{day}' END"
+    return before
+
+
 def _history_statement(name: str, part: LoggedTable) -> str:
     """Return the query for a page of a row's history, the newest first, from the entry `_cursor` on.
 
     Each row: the row as it is now, and of an entry what is said of it, and the row before; nulls where there is none.
     """
-    # From the JSON as it was kept, whatever the table is like by now; decimals as text, as answers have them.
-    before = ", ".join(
-        f"_entry.before {'->>' if type(part.table.c[column.name].type) is Numeric else '->'} '{column.name}'"
-        f" AS {quoted(column.name)}"
-        for column in part.shown
-    )
+    before = ", ".join(f"{_before(part, column.name)} AS {quoted(column.name)}" for column in part.shown)
     return f"""
         WITH _page AS (
             SELECT * FROM change

@@ -1,13 +1,15 @@
 """Completing tasks that recur: their next date, which python-dateutil finds, and the statements that make it."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     ColumnElement,
+    Date,
     DateTime,
     Integer,
     Text,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    delete,
     exists,
     func,
     literal_column,
@@ -27,20 +30,31 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from backend.changelog import CREATED, entry, logged, whole
+from backend.changelog import CREATED, DELETED, entry, logged, whole
 from backend.database import Logged
 from backend.fields import in_utc
 from backend.problems import invalid
-from backend.recurrence import Budget, TooManyError, next_occurrence
+from backend.recurrence import Budget, Coming, TooManyError, next_occurrence
 from backend.statements import KEPT, Statements, as_json, count
 
 # For UUIDv5. Never change this: a task completed again would get a second next occurrence.
 NEXT_NAMESPACE = UUID("c1a8f6cd-7a3e-53ae-9b0a-5f6c6f2a4c11")
 COMPLETED = "completed"
 # What a task hands on to its next occurrence, beside what the rule says of it.
-HANDED_ON = ("user_id", "title", "description", "priority", "tags", "due_offset")
+HANDED_ON = ("user_id", "title", "description", "priority", "tags", "time_zone", "due_offset")
 # What is seen of a recurring task before it is completed.
-SEEN = ("id", "version", "status", "recurrence_rule", "due_date", "due_offset")
+SEEN = ("id", "version", "status", "recurrence_rule", "due_date", "due_on", "due_offset", "time_zone")
+
+
+# What is found out of each before it is: the parameters of a completion, and their types.
+COMING: dict[str, Any] = {
+    "id": Uuid,
+    "version": Integer,
+    "next_id": Uuid,
+    "due_date": DateTime(timezone=True),
+    "due_on": Date,
+    "recurrence_rule": Text,
+}
 
 
 def completes(changes: dict[str, Any]) -> bool:
@@ -48,9 +62,22 @@ def completes(changes: dict[str, Any]) -> bool:
     return changes.get("status") == COMPLETED and changes.get("recurrence_rule", "") is not None
 
 
-def local_due(due: datetime | None, offset: int | None) -> datetime | None:
-    """Return a due date at the offset from UTC, in seconds, that it was given in; raise OverflowError."""
-    return due and due.astimezone(timezone(timedelta(seconds=offset or 0)))
+def local_due(due: datetime, offset: int | None, zone: str | None = None) -> datetime:
+    """Return a due date in its zone, or at the offset from UTC, in seconds, that it was given in.
+
+    Raises OverflowError.
+    """
+    return due.astimezone(ZoneInfo(zone) if zone else timezone(timedelta(seconds=offset or 0)))
+
+
+def _coming(rule: str, changed: Mapping[str, Any], now: datetime, budget: Budget) -> Coming | None:
+    """Return the next occurrence of a task as it is when it is completed. Of a whole day, midnight stands for it."""
+    if not (day := changed["due_on"]):
+        local = local_due(changed["due_date"], changed["due_offset"], changed["time_zone"])
+        return next_occurrence(rule, local, now, budget)
+    today = now.astimezone(ZoneInfo(changed["time_zone"] or "UTC")).date()
+    due, now = (datetime.combine(one, time(), UTC) for one in (day, today))
+    return next_occurrence(rule, due, now, budget)
 
 
 def next_ones(changes: dict[str, Any], recurring: Sequence[Sequence[Any]]) -> dict[str, Any]:
@@ -60,18 +87,24 @@ def next_ones(changes: dict[str, Any], recurring: Sequence[Sequence[Any]]) -> di
     that a task completed again makes no second one. Raises Problem VALIDATION_ERROR where there is too much to count.
     """
     now, budget = datetime.now(UTC), Budget()
-    found: dict[str, list[Any]] = {name: [] for name in ("_ids", "_seen", "_next_ids", "_next_dues", "_next_rules")}
-    for task_id, version, _, rule, due, offset in recurring:
-        rule, due = changes.get("recurrence_rule", rule), changes.get("due_date", due)
-        local = local_due(due, changes.get("due_offset", offset))
+    found: dict[str, list[Any]] = {f"_coming_{name}": [] for name in COMING}
+    for row in recurring:
+        before = dict(zip(SEEN, row, strict=True))
+        changed = before | {name: value for name, value in changes.items() if name in before}
+        if changes.get("due_offset") == 0 and changed["due_date"] == before["due_date"]:
+            changed["due_offset"] = before["due_offset"]  # as the update has it
+        task_id, rule = before["id"], changed["recurrence_rule"]
         try:
-            coming = local and next_occurrence(rule, local, now, budget)
+            coming = _coming(rule, changed, now, budget) if changed["due_date"] or changed["due_on"] else None
+        except OverflowError:
+            coming = None
         except TooManyError:
             raise invalid(("query", "names tasks whose rules passed over a million times: complete fewer")) from None
-        values: tuple[Any, ...] = (task_id, version, None, None, None)
+        values: tuple[Any, ...] = (task_id, before["version"], None, None, None, None)
         if coming:
             next_id = uuid5(NEXT_NAMESPACE, f"{task_id} {coming.first.timestamp()}")
-            values = (task_id, version, next_id, in_utc(coming.due), coming.rule)
+            due, day = (None, coming.due.date()) if changed["due_on"] else (in_utc(coming.due), None)
+            values = (task_id, before["version"], next_id, due, day, coming.rule)
         for name, value in zip(found, values, strict=True):
             found[name].append(value)
     return found
@@ -102,12 +135,47 @@ class TaskStatements(Statements):
 
     def values(self, fields: frozenset[str]) -> dict[str, Any]:
         """Return what an update of these fields sets."""
-        values = super().values(fields)
+        values, task = super().values(fields), self.table.c
         if "status" in fields:
-            completes = bindparam("status", type_=self.table.c.status.type) == self._completed
-            kept = func.coalesce(self.table.c.completed_at, func.now())
-            values["completed_at"] = case((completes, kept), else_=null())
+            completes = bindparam("status", type_=task.status.type) == self._completed
+            values["completed_at"] = case((completes, func.coalesce(task.completed_at, func.now())), else_=null())
+        if "due_offset" in fields:
+            # Answers are in UTC: one that is sent back says nothing of the offset that was given.
+            as_it_was = and_(bindparam("due_offset") == literal_column("0"), bindparam("due_date") == task.due_date)
+            values["due_offset"] = case((as_it_was, task.due_offset), else_=cast(bindparam("due_offset"), Integer))
         return values
+
+    def _reopened(self, condition: ColumnElement[bool]) -> tuple[dict[str, Any], Any, list[Any]]:
+        """Return what else a new status changes in some tasks: their values, what goes, and what is logged of that.
+
+        A task that is open again takes away the next occurrence that completing it made, if nobody has touched that.
+        """
+        table = self.table
+        opens = bindparam("status", type_=table.c.status.type) != self._completed
+        made = select(table.c.next_id).where(condition, opens, table.c.next_id.is_not(None))
+        untouched = [table.c.version == literal_column("1")]
+        for child, parent, _ in self.children:
+            untouched.append(not_(exists(select(child.table.c.id).where(child.own, parent == table.c.id))))
+        going = self.before(and_(self.own, table.c.id.in_(made), *untouched), name="_next")
+        deletion = delete(table).where(self.own, table.c.id == going.c.id)
+        gone = deletion.returning(table.c.id, going.c["_row"]).cte("_gone")
+        values = {"next_id": case((not_(opens), table.c.next_id))}
+        return values, going, [entry(self.name, gone.c.id, DELETED, gone.c["_row"])]
+
+    def _update_one(self, fields: frozenset[str]) -> str | Logged:
+        """Change one task as any row, and with its status what follows from that."""
+        condition = and_(self.this, self.matches)
+        values, _, entries = self._reopened(condition) if "status" in fields else ({}, None, [])
+        return self.changing(fields, condition, [self.table.c.id, self.table.c.version], values, *entries)
+
+    def _update_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str | Logged:
+        """Change tasks as any rows, and with their status what follows from that. The answer counts none that go."""
+        if "status" not in fields:
+            return super()._update_all(condition, fields)
+        values, going, entries = self._reopened(condition)
+        others = self.before(and_(condition, self.table.c.id.not_in(select(going.c.id))))
+        changed = self.update(others, self.own, self.values(fields) | values, self.table.c.id)
+        return logged(select(func.count()).select_from(changed), self.updated(changed), *entries)
 
     def _comes_again(self, fields: frozenset[str]) -> ColumnElement[bool]:
         """Return whether completing a task with these fields makes its next occurrence."""
@@ -127,14 +195,14 @@ class TaskStatements(Statements):
     def _complete_one(self, fields: frozenset[str]) -> Logged:
         """Complete a recurring task that still has the version seen, and make its next occurrence.
 
-        The answer: its JSON and version; nothing if it changed in between.
+        The answer: its JSON and version, and the id of the next one; nothing if it changed in between.
         """
         seen = self._seen()
         condition = and_(self.own, self.table.c.id == seen.c.id, self.table.c.version == seen.c.version)
-        changed = self._changed(fields, self.before(condition), self.own)
-        shown = self.shown_of(changed)
-        query = select(as_json(shown), shown.c.version)
-        return logged(query, *self._completion(changed, seen), done=self._as_it_is())
+        changed = self._changed(fields, self.before(condition, seen.c.next_id), self.own)
+        shown = self.shown_of(changed).subquery("_shown")
+        query = select(as_json(shown), shown.c.version, changed.c.next_id).select_from(changed.join(shown, true()))
+        return logged(query, *self._completion(changed, seen), done=self._as_it_is(self.table.c.next_id))
 
     def _complete_all_unless_recurring(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Logged:
         """Complete all, or none if one recurs (see complete_all). The answer: how many; SEEN of each that recurs."""
@@ -148,7 +216,8 @@ class TaskStatements(Statements):
 
     def _complete_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Logged:
         """Complete all, and make the next occurrences of those seen. The answer: how many; 0 if one changed since."""
-        seen, matching = self._seen(), self._locked(condition, fields)
+        seen = self._seen()
+        matching = self._locked(condition, fields, seen)
         same = and_(seen.c.id == matching.c.id, seen.c.version == matching.c.version, matching.c.comes_again)
         unseen = select(matching.c.id).where(matching.c.comes_again, not_(exists(select(seen.c.id).where(same))))
         gone = select(seen.c.id).where(not_(exists(select(matching.c.id).where(same))))
@@ -157,11 +226,18 @@ class TaskStatements(Statements):
         return logged(query, *self._completion(changed, seen))
 
     def _changed(self, fields: frozenset[str], before: Any, condition: ColumnElement[bool]) -> Any:
-        return self.update(before, condition, self.values(fields), *self.shown, self.table.c.due_offset)
+        values = self.values(fields)
+        if "next_id" in before.c:
+            values["next_id"] = func.coalesce(before.c.next_id, self.table.c.next_id)
+        columns = [*self.columns, self.table.c.due_offset, self.table.c.next_id]
+        return self.update(before, condition, values, *columns)
 
-    def _locked(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Any:
+    def _locked(self, condition: ColumnElement[bool], fields: frozenset[str], seen: Any = None) -> Any:
         comes_again = self._comes_again(fields).label("comes_again")
         query = select(*self._seen_columns, whole(self.table), comes_again).where(condition).order_by(self.table.c.id)
+        if seen is not None:
+            query = query.add_columns(seen.c.next_id)
+            query = query.select_from(self.table.outerjoin(seen, seen.c.id == self.table.c.id))
         return query.with_for_update(of=self.table).cte("_matching")
 
     def _completion(self, changed: Any, seen: Any) -> list[Any]:
@@ -170,30 +246,16 @@ class TaskStatements(Statements):
 
     def _seen(self) -> Any:
         """Return what `next_ones` found out, as a table."""
-        return (
-            func.unnest(
-                cast(bindparam("_ids"), ARRAY(Uuid)),
-                cast(bindparam("_seen"), ARRAY(Integer)),
-                cast(bindparam("_next_ids"), ARRAY(Uuid)),
-                cast(bindparam("_next_dues"), ARRAY(DateTime(timezone=True))),
-                cast(bindparam("_next_rules"), ARRAY(Text)),
-            )
-            .table_valued("id", "version", "next_id", "next_due", "next_rule", name="_seen")
-            .render_derived()
-        )
+        arrays = [cast(bindparam(f"_coming_{name}"), ARRAY(type_)) for name, type_ in COMING.items()]
+        return func.unnest(*arrays).table_valued(*COMING, name="_seen").render_derived()
 
     def _made_next(self, changed: Any, coming: Any) -> Any:
         """Return the insertion of the next occurrences of the tasks in `changed`; one that is there already stays."""
-        columns = [*HANDED_ON, "status", "id", "due_date", "recurrence_rule"]
-        values = select(
-            *(changed.c[name] for name in HANDED_ON),
-            literal_column("'pending'::task_status"),
-            coming.c.next_id,
-            coming.c.next_due,
-            coming.c.next_rule,
-        )
-        rows = values.select_from(changed.join(coming, changed.c.id == coming.c.id)).where(
-            coming.c.next_id.is_not(None)
-        )
-        write = upsert(self.table).from_select(columns, rows, include_defaults=False).on_conflict_do_nothing()
+        values = {name: changed.c[name] for name in HANDED_ON} | {"status": literal_column("'pending'::task_status")}
+        values |= {"id": coming.c.next_id, "recurrence_rule": coming.c.recurrence_rule}
+        values |= {"due_date": coming.c.due_date, "due_on": coming.c.due_on}
+        values |= self.made_of(values)
+        rows = select(*values.values()).select_from(changed.join(coming, changed.c.id == coming.c.id))
+        made = rows.where(coming.c.next_id.is_not(None))
+        write = upsert(self.table).from_select(list(values), made, include_defaults=False).on_conflict_do_nothing()
         return write.returning(self.table.c.id).cte("_made")

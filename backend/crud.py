@@ -91,7 +91,7 @@ def router(resource: Resource[Any]) -> APIRouter:
         if len(rows) > query.limit:
             rows.pop()
             same = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-            cursor = listing.cursor_after(query, rows[-1])
+            cursor = listing.cursor_after(query, found[len(rows) - 1])
             target = urlencode([*same, ("cursor", cursor)])
             headers = {"Link": f'<{request.state.prefix}{below}?{target}>; rel="next"', "Next-Cursor": cursor}
         return Response(f"[{','.join(rows)}]", headers=headers, media_type="application/json")
@@ -125,7 +125,9 @@ def router(resource: Resource[Any]) -> APIRouter:
     async def change(id: UUID, body: Any, request: Request, user: Claims, db: Db) -> Response:
         resource.check_owner(body, id, user.user_id)
         versions = preconditions.matching(request, body.version)
-        return _answer(*await resource.change(db, user.user_id, id, resource.values(body), versions))
+        done = await resource.change(db, user.user_id, id, resource.values(body), versions)
+        links = [f'<{request.state.prefix}{below}/{row}>; rel="{name}"' for name, row in done.links.items()]
+        return _answer(done.row_json, done.version, headers={"Link": ", ".join(links)} if links else {})
 
     async def replace(id: UUID, body: Any, request: Request, user: Claims, db: Db) -> Response:
         return await change(id, body, request, user, db)
@@ -150,11 +152,15 @@ def router(resource: Resource[Any]) -> APIRouter:
         return Deleted(deleted=count)
 
     not_found = resource.code
+    changed_headers = described(noun, "ETag")["headers"]
+    if resource.links:
+        related = "; ".join(f'with `rel="{name}"` {text}' for name, text in resource.links.items())
+        changed_headers["Link"] = {"description": f"What has to do with it: {related}.", "schema": {"type": "string"}}
     changed: dict[str, Any] = {
         "response_model": resource.model,
         "openapi_extra": preconditions.if_match(noun),
         "responses": {
-            200: described(noun, "ETag"),
+            200: {"headers": changed_headers},
             **responses(not_found, "PRECONDITION_FAILED", "INVALID_HEADER", *BODY_PROBLEMS),
         },
     }

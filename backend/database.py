@@ -70,6 +70,7 @@ register_uuid()  # type: ignore[no-untyped-call]
 # What it means to the caller that a constraint refused a statement: the field, and what is wrong with it.
 CONSTRAINTS: dict[str, tuple[str, str]] = {}
 TRY_AGAIN = ("08", "40", "53", "55", "57")  # lost, deadlocked, out of resources, locked, cancelled or shutting down
+UNKNOWN_ZONE = "22023"
 VALUES = ("22", "23")  # a value that its type does not take, or a row that a constraint does not
 
 
@@ -84,7 +85,9 @@ def _problem(error: psycopg2.Error) -> Problem:
     can quote the caller's data."""
     state, constraint = error.pgcode, error.diag.constraint_name
     problem = internal_error()
-    if constraint in CONSTRAINTS:
+    if constraint is None and state == UNKNOWN_ZONE:
+        problem = invalid(("time_zone", "is not known to the database, whose list of zones is older"))
+    elif constraint in CONSTRAINTS:
         problem = invalid(CONSTRAINTS[constraint])
         problem.constraint = constraint
     else:

@@ -73,6 +73,7 @@ class Exported:
     row: Callable[[Any, datetime], dict[str, Any]]
     only: ColumnElement[bool] | None = None
     limited: Statements | None = None  # where a user may have only so many rows
+    made: Callable[[Any], dict[str, Any]] = lambda given: {}  # what a row gets beside what it says
 
     @property
     def resource(self) -> str:
@@ -95,7 +96,7 @@ class Exported:
         return logged(select(and_(true(), *room), count(made)), entry(self.resource, made.c.key, CREATED), log=LOG_ON)
 
     def _given(self) -> Any:
-        columns = [column.name for column in self.shown if column.name != "user_id"]
+        columns = [column.name for column in self.table.c if column.computed is None and column.name != "user_id"]
         record: Any = literal_column(f"NULL::{quoted(self.table.name)}")
         rows = func.json_populate_recordset(record, cast(bindparam("_rows"), JSON))
         return rows.table_valued(*columns, name=f"_given_{self.name}")
@@ -103,8 +104,9 @@ class Exported:
     def inserted(self, conditions: list[ColumnElement[bool]]) -> Any:
         """Return the insertion of the caller's rows from a JSON array. Rows that are there already stay as they are."""
         given = self._given()
-        values = select(bindparam("user_id"), *given.c).where(*conditions)
-        names = ["user_id", *(column.name for column in given.c)]
+        columns = {"user_id": bindparam("user_id"), **given.c} | self.made(given.c)
+        values = select(*columns.values()).where(*conditions)
+        names = list(columns)
         write = upsert(self.table).from_select(names, values, include_defaults=False)
         return write.on_conflict_do_nothing().returning(self.key.label("key")).cte(f"_made_{self.name}")
 

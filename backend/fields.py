@@ -9,10 +9,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 from uuid import UUID
+from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, AllowInfNan, AwareDatetime, BeforeValidator, Strict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    AwareDatetime,
+    BeforeValidator,
+    PlainSerializer,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+    WrapValidator,
+)
 from pydantic import Field as PydanticField
 from pydantic_core import core_schema
 from sqlalchemy import BigInteger, Boolean, Date, DateTime, Double, Enum, Integer, Numeric, String, Uuid
@@ -34,8 +46,11 @@ def _iso_text(value: object) -> object:
     raise ValueError("must be a date and time with an offset, like 2030-01-31T09:00:00Z")
 
 
+DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
 def _iso_day(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+    if isinstance(value, str) and DAY.fullmatch(value):
         return value
     raise ValueError("must be a date like 2030-01-31")
 
@@ -134,6 +149,46 @@ TrimmedText = Annotated[str, StringConstraints(strip_whitespace=True, pattern=VI
 Moment = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_four_digit_years)]
 Day = Annotated[date, BeforeValidator(_iso_day)]
 
+
+class _OrDay:
+    """Marks a moment that may also be a whole day."""
+
+
+def _moment_or_day(value: object, moment: Any) -> Any:
+    if not (isinstance(value, str) and DAY.fullmatch(value)):
+        return moment(value)
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be a date that there is") from None
+    if day == date.max:  # which ends in the year 10000 where clocks are behind UTC
+        raise ValueError("must be before the last day of the year 9999")
+    return day
+
+
+# A moment, or a whole day. To JSON Schema it is text: what reads a day as a moment could not write it back.
+MomentOrDay = Annotated[
+    Moment,
+    _OrDay(),
+    WrapValidator(_moment_or_day),
+    PlainSerializer(lambda value, info: value.isoformat() if info.mode == "json" else value),
+    WithJsonSchema({"type": "string", "format": "date-or-date-time"}),
+]
+
+
+@cache
+def _zones() -> set[str]:
+    return available_timezones() - {"Factory", "localtime"}
+
+
+def _check_zone(value: str) -> str:
+    if value not in _zones():
+        raise ValueError("must be an IANA time zone like Europe/Berlin")
+    return value
+
+
+TimeZone = Annotated[Text, AfterValidator(_check_zone), PydanticField(json_schema_extra={"format": "time-zone"})]
+
 # What a plain type becomes in a request body, where pydantic alone would take more than the column holds.
 IN_BODIES: dict[Any, Any] = {
     str: Text,
@@ -162,6 +217,7 @@ class Type:
     limits: Mapping[str, Any] = field(default_factory=dict)
     annotation: Any = None
     item: Any = None
+    or_day: bool = False  # whether a moment may be a whole day
 
 
 def _parts(annotation: Any) -> Iterable[Any]:
@@ -188,6 +244,7 @@ def type_of(annotation: Any, metadata: Sequence[Any]) -> Type | None:
     optional = False
     limits: dict[str, Any] = {}
     item: Any = None
+    or_day = False
     for part in (*_parts(annotation), *metadata):
         if part is type(None):
             optional = True
@@ -202,11 +259,13 @@ def type_of(annotation: Any, metadata: Sequence[Any]) -> Type | None:
             found.append(dict)
         elif isinstance(part, type) or get_origin(part):
             return None
+        elif isinstance(part, _OrDay):
+            or_day = True
         else:
             limits |= {name: value for name in LIMITS if (value := getattr(part, name, None)) is not None}
             limits |= {"MaxBytes": True} if isinstance(part, MaxBytes) else {}
     declared = Annotated[(annotation, *metadata)] if metadata else annotation
-    return Type(found[0], optional, limits, declared, item) if len(found) == 1 else None
+    return Type(found[0], optional, limits, declared, item, or_day) if len(found) == 1 else None
 
 
 def _bits(type_: Type) -> int:

@@ -41,6 +41,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -83,7 +84,7 @@ AS_NULL: dict[type, tuple[str, Any]] = {
 EXACT = 2**53, 15  # how large integers and how many digits of decimals a double precision tells apart
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
     """Return what a field is called in other names: due_date → due, started_at → started."""
     return re.sub(r"_(at|on|date)$", "", name)
 
@@ -165,7 +166,7 @@ class Listing:
         if not (generated := self._generated(name, looked_up=looked_up)):
             return
         kind, expression, self._nulls[name] = generated
-        made = f"{_stem(name)}_order"
+        made = f"{stem_of(name)}_order"
         if made in self.table.c:
             raise DeclarationError(f"the order of {name} would be a second column {made}: rename one of the fields")
         self._orders[name] = Column(made, kind, Computed(expression, persisted=True), nullable=False)
@@ -226,7 +227,7 @@ class Listing:
         if type_.python is Decimal:  # as exact as the field, so that rounding never decides
             given = decimal_of(type_.limits, in_body=False)
         bounds: list[tuple[str, Callable[[Any, Any], ColumnElement[bool]], str]]
-        stem = _stem(name)
+        stem = stem_of(name)
         if type_.python in (date, datetime):
             what, unit = stem.capitalize().replace("_", " "), "day" if type_.python is date else "moment"
             bounds = [
@@ -315,8 +316,15 @@ class Listing:
             place = tuple_(*keys)
             condition = and_(condition, place < last if sort.startswith("-") else place > last)
         order = [key.desc() for key in keys] if sort.startswith("-") else keys
-        rows = select(*self.statements.shown).where(condition).order_by(*order).limit(bindparam("_limit"))
-        return sql(select(as_json(rows.subquery("_shown"))))
+        name = sort.removeprefix("-")
+        if name not in self.statements.days:
+            page = select(*self.statements.shown).where(condition).order_by(*order).limit(bindparam("_limit"))
+            return sql(select(as_json(page.subquery("_shown"))))
+        # Of a day its JSON does not say where it is in the order.
+        page = select(*self.statements.columns).where(condition).order_by(*order).limit(bindparam("_limit"))
+        rows = page.subquery("_rows")
+        shown = self.statements.shown_of(rows).correlate(rows).lateral("_shown")
+        return sql(select(as_json(shown), rows.c[name]).select_from(rows.join(shown, true())))
 
     def _check(self, query: Any, place: bytes) -> bytes:
         # No secret: it only tells a cursor that was given out here from anything else. It is bound to its list, so that
@@ -326,10 +334,13 @@ class Listing:
             place, digest_size=CURSOR_CHECK_BYTES, person=hashlib.blake2b(bound_to, digest_size=16).digest()
         ).digest()
 
-    def cursor_after(self, query: Any, last: str) -> str:
-        """Return the cursor for the page after the row whose JSON is `last`."""
-        fields = json.loads(last)
-        place = json.dumps([fields[query.sort.removeprefix("-")], fields["id"]], ensure_ascii=False).encode()
+    def cursor_after(self, query: Any, last: Sequence[Any]) -> str:
+        """Return the cursor for the page after a row of it."""
+        fields = json.loads(last[0])
+        key = fields[query.sort.removeprefix("-")]
+        if len(last) > 1:
+            key = last[1] and last[1].isoformat()
+        place = json.dumps([key, fields["id"]], ensure_ascii=False).encode()
         return _encoded(self._check(query, place) + place)
 
     def place_of(self, query: Any) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """A resource: an owned table, which is also the API's schema, and a few lines that say how it is reached."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from pydantic import MISSING, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Strict, create_model
 from pydantic import Field as PydanticField
 from pydantic_core import to_json
-from sqlalchemy import Column, ColumnElement, DateTime, Enum, ForeignKeyConstraint, String, Table, text
+from sqlalchemy import Column, ColumnElement, Date, DateTime, Enum, ForeignKeyConstraint, String, Table, text
 from sqlmodel import Field, SQLModel
 from sqlmodel.main import FieldInfoMetadata
 
@@ -30,7 +31,7 @@ from backend.fields import (
     type_of,
     whole,
 )
-from backend.lists import Listing
+from backend.lists import Listing, stem_of
 from backend.problems import CODES, Problem, invalid
 from backend.settings import DeclarationError
 from backend.statements import Statements
@@ -147,6 +148,14 @@ def belongs_to(field: Any) -> BelongsTo | None:
     return next((one for one in field.metadata if isinstance(one, BelongsTo)), None)
 
 
+class Changed(NamedTuple):
+    """What changing one row answers: its JSON, its version, and ids of rows that have to do with it, by relation."""
+
+    row_json: str
+    version: int
+    links: Mapping[str, UUID] = MappingProxyType({})
+
+
 Row = TypeVar("Row", bound=Owned)
 
 
@@ -160,6 +169,8 @@ class Resource(Generic[Row]):
     # What a subclass may put in the place of: the statements, and what an export's rows have beside their fields.
     statements_of: type[Statements] = Statements
     transferred: type[Transferred] = Transferred
+    # The relations of `Changed.links`, each with a description.
+    links: ClassVar[Mapping[str, str]] = {}
     # Sentences for the descriptions of PATCH of one and of many.
     on_update, on_update_all = "", ""
 
@@ -179,12 +190,15 @@ class Resource(Generic[Row]):
         self.code = self.noun.upper().replace(" ", "_") + "_NOT_FOUND"
         CODES.setdefault(self.code, (404, f"{self.noun.capitalize()} not found"))
         table, fields, own = model.__table__, model.model_fields, Owned.model_fields
+        days = days_of(model)
+        for day in days.values():
+            table.append_column(Column(day, Date()))
         hidden = [name for name, field in fields.items() if field.exclude]
         read_only = [name for name, field in fields.items() if _is_read_only(field)]
         self.fields = [name for name in fields if name not in own and name not in hidden and name not in read_only]
         shown = ["id", "user_id", *self.fields, "version", "created_at", "updated_at", *read_only]
         name = path.rpartition("/")[2]
-        self.statements = self.statements_of(name, table, self.fields, shown, max_per_user)
+        self.statements = self.statements_of(name, table, self.fields, shown, days, max_per_user)
         optional = [field for field in self.fields if not fields[field].is_required()]
         defaults = to_json({field: fields[field].get_default(call_default_factory=True) for field in optional})
         LOGGED[name] = LoggedTable(table, table.c.id, tuple(self.statements.shown), defaults.decode(), self.statements)
@@ -207,6 +221,7 @@ class Resource(Generic[Row]):
         self.replace_body = self._with_the_rest_of_an_answer("Replace", self.create_body, said, read_only)
         self.update_body = self._with_the_rest_of_an_answer("Update", self.update_many_body, changed, read_only)
         self._moments = [name for name in self.fields if model.__types__[name].python is datetime]
+        self._days = days
         self._objects = [name for name in self.fields if model.__types__[name].python is dict]
         self._kept_by: dict[str, Resource[Any]] = {}  # whose rows forbid to delete one of these, by their constraint
         for name, belongs in parents.items():
@@ -221,6 +236,7 @@ class Resource(Generic[Row]):
                 name=self.plural.replace(" ", "_"),
                 table=table,
                 shown=(*self.statements.shown, *(table.c[name] for name in hidden)),
+                made=self.statements.made_of,
                 key=table.c.id,
                 given=create_model(
                     f"Transferred{model.__name__}",
@@ -329,6 +345,10 @@ class Resource(Generic[Row]):
     def values(self, body: BaseModel) -> dict[str, Any]:
         """Return what a body sets, by column, as psycopg2 takes it."""
         values = body.model_dump()
+        for name, day in self._days.items():
+            if name in values:
+                is_day = values[name] is not None and not isinstance(values[name], datetime)
+                values |= {name: None, day: values[name]} if is_day else {day: None}
         for name in self._moments:
             if values.get(name) is not None:
                 values[name] = in_utc(values[name])
@@ -353,8 +373,8 @@ class Resource(Generic[Row]):
 
     async def change(
         self, db: Database, user_id: str, row_id: UUID, changes: dict[str, Any], versions: list[int] | None
-    ) -> tuple[str, int]:
-        """Change one row, by what `values` returned, and return its JSON and version.
+    ) -> Changed:
+        """Change one row, by what `values` returned.
 
         Raises Problem: the 404, PRECONDITION_FAILED if its version is not one of `versions`, or what a constraint says.
         """
@@ -364,13 +384,13 @@ class Resource(Generic[Row]):
             if changed := self.changed(rows, versions):
                 return changed
 
-    def changed(self, rows: Rows, versions: list[int] | None) -> tuple[str, int] | None:
+    def changed(self, rows: Rows, versions: list[int] | None) -> Changed | None:
         """Return what one update answered; None if it has to be looked at again, because somebody was faster."""
         if not rows:
             raise self.not_found()
         row_json, version, _, seen, *_ = rows[0]
         if row_json is not None:
-            return row_json, version
+            return Changed(row_json, version)
         if versions is not None and seen not in versions:
             raise preconditions.failed(self.noun, seen)
         return None
@@ -394,6 +414,15 @@ class Resource(Generic[Row]):
 
 
 RESOURCES: list[Resource[Any]] = []
+
+
+def days_of(model: type[Owned]) -> dict[str, str]:
+    """Return the columns that hold the day of each moment which may be a whole day: due_date → due_on."""
+    found = {name: f"{stem_of(name)}_on" for name, type_ in model.__types__.items() if type_.or_day}
+    for name, day in found.items():
+        if day in model.__table__.c:
+            raise DeclarationError(f"{model.__name__}: the day of {name} would be a second column {day}: rename it")
+    return found
 
 
 def check_owners() -> None:

@@ -1,11 +1,13 @@
 """The statements on one owned table: built once for each shape, and kept as SQL text."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Date,
+    DateTime,
     Integer,
     Numeric,
     Table,
@@ -17,6 +19,7 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
+    null,
     or_,
     select,
     true,
@@ -43,25 +46,37 @@ def count(rows: Any) -> Any:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def _shown(column: Any) -> Any:
-    # A decimal as text: most clients read JSON's numbers as floats.
-    return cast(column, Text).label(column.name) if type(column.type) is Numeric else column
+def end_of(day: Any, zone: Any) -> ColumnElement[Any]:
+    """Return the last microsecond of a day in a time zone, or in UTC; null for no day."""
+    following = cast(cast(day, Date) + literal_column("1"), DateTime)
+    moment = func.timezone(func.coalesce(cast(zone, Text), literal_column("'UTC'")), following)
+    return moment - literal_column("interval '1 microsecond'")
 
 
 class Statements:
     """The statements on one table.
 
     `name` is the resource's in the change log; `fields` are the columns that a request's body sets; `shown` are those
-    of a row's JSON, in its order. Parameters are called as the columns are; the others begin with an underscore, as no
-    field does. Each write logs what it changes.
+    of a row's JSON, in its order; `days` are the columns of whole days, by the moments that they stand for. Parameters
+    are called as the columns are; the others begin with an underscore, as no field does. Each write logs what it
+    changes.
     """
 
     def __init__(
-        self, name: str, table: Table, fields: Iterable[str], shown: Iterable[str], max_per_user: int | None
+        self,
+        name: str,
+        table: Table,
+        fields: Iterable[str],
+        shown: Sequence[str],
+        days: Mapping[str, str],
+        max_per_user: int | None,
     ) -> None:
         self.name, self.table = name, table
-        self.fields = tuple(fields)
-        self.shown = [_shown(table.c[name]) for name in shown]
+        self.days = days
+        self.fields = (*fields, *days.values())
+        self.columns = [table.c[name] for name in (*shown, *days.values())]
+        self._names = tuple(shown)
+        self.shown = self._shown(table)
         self.max_per_user = max_per_user
         # Of each child: its statements, the column that names one of these rows, and whether it goes with that one.
         self.children: list[tuple[Statements, Any, bool]] = []
@@ -76,13 +91,43 @@ class Statements:
         self.update_all = lru_cache(KEPT)(self._update_all)
         self.delete_all = lru_cache(KEPT)(self._delete_all)
 
+    def _shown(self, rows: Any) -> list[Any]:
+        """Return the columns of a row's JSON from those of `columns`."""
+        shown = []
+        for column in (rows.c[name] for name in self._names):
+            if type(column.type) is Numeric:  # as text: most clients read JSON's numbers as floats
+                shown.append(cast(column, Text).label(column.name))
+            elif column.name in self.days:
+                day = rows.c[self.days[column.name]]
+                shown.append(func.coalesce(func.to_json(day), func.to_json(column)).label(column.name))
+            else:
+                shown.append(column)
+        return shown
+
+    def shown_of(self, rows: Any) -> Any:
+        """Return the query for the columns of a row's JSON from a CTE or a subquery with those of `columns`."""
+        return select(*self._shown(rows))
+
     def made(self) -> dict[str, Any]:
         """Return what a new row gets beside what its body says."""
         return {}
 
+    def made_of(self, given: Any) -> dict[str, Any]:
+        """Return what a row gets beside what some rows, or parameters, say: the moments at which whole days end."""
+        zone = given["time_zone"] if "time_zone" in self.table.c else null()
+        return {name: func.coalesce(end_of(given[day], zone), given[name]) for name, day in self.days.items()}
+
+    def given(self, fields: Iterable[str]) -> dict[str, Any]:
+        """Return what a body that has these fields sets, by column."""
+        said = {name: bindparam(name, type_=self.table.c[name].type) for name in sorted(fields)}
+        zone_alone = "time_zone" in said and self.days
+        row = {column.name: said.get(column.name, column) for column in self.table.c}
+        moments = self.made_of(row)
+        return said | {name: moment for name, moment in moments.items() if name in said or zone_alone}
+
     def values(self, fields: frozenset[str]) -> dict[str, Any]:
         """Return what an update of these fields sets. Naming none changes nothing, and is no new version."""
-        values: dict[str, Any] = {name: bindparam(name) for name in sorted(fields)}
+        values = self.given(fields)
         if fields:
             values["updated_at"] = func.now()
         return values | {"version": self.table.c.version + literal_column("1" if fields else "0")}
@@ -106,7 +151,8 @@ class Statements:
         An Idempotency-Key makes the id, so that a repeat meets the row that the first request made. DO UPDATE, because
         DO NOTHING would return no row. There is none only where the user has `max_per_user` already.
         """
-        values = {name: bindparam(name) for name in ("user_id", "id", *self.fields)} | self.made()
+        given = self.given(self.fields)
+        values = {name: bindparam(name) for name in ("user_id", "id")} | given | self.made()
         insert = upsert(self.table)
         if self.max_per_user is None:
             insert = insert.values(values)
@@ -115,21 +161,17 @@ class Statements:
             row = select(*(cast(value, self.table.c[name].type) for name, value in values.items()))
             room = or_(known, self.room_for(literal_column("1")))
             insert = insert.from_select(list(values), row.where(room), include_defaults=False)
+        same = and_(*(self.table.c[name].is_not_distinct_from(value) for name, value in given.items()))
         new = (
             insert.on_conflict_do_update(index_elements=["user_id", "id"], set_={"id": self.table.c.id})
-            .returning(*self.shown, literal_column("xmax = 0").label("_inserted"))
+            .returning(*self.columns, literal_column("xmax = 0").label("_inserted"), same.label("_same"))
             .cte("_changed")
         )
-        shown = self.shown_of(new)
-        given = [(cast(new.c[name], self.table.c[name].type), name) for name in self.fields]
-        same = and_(*(column.is_not_distinct_from(bindparam(name)) for column, name in given))
-        query = select(as_json(shown), shown.c.version, new.c["_inserted"], same).select_from(new.join(shown, true()))
+        shown = self.shown_of(new).subquery("_shown")
+        found = [as_json(shown), shown.c.version, new.c["_inserted"], new.c["_same"]]
+        query = select(*found).select_from(new.join(shown, true()))
         made = entry(self.name, new.c.id, CREATED).where(new.c["_inserted"])
         return logged(query, made, done=self._as_it_is(true(), true()))
-
-    def shown_of(self, rows: Any) -> Any:
-        """Return the columns of a row's JSON from a CTE that has more."""
-        return select(*(rows.c[column.name] for column in self.shown)).subquery("_shown")
 
     def before(self, condition: ColumnElement[bool], *columns: Any, name: str = "_before") -> Any:
         """Return the rows as they are before a change: the id, the row for the log, and these columns.
@@ -147,16 +189,26 @@ class Statements:
         """Return what is logged of an update."""
         return entry(self.name, changed.c.id, UPDATED, changed.c["_row"])
 
-    def changing(self, fields: frozenset[str], condition: ColumnElement[bool], seen: Sequence[Any]) -> str | Logged:
-        """Change one row if the condition holds. The answer: its JSON and version, or nulls; then columns as before."""
+    def changing(
+        self,
+        fields: frozenset[str],
+        condition: ColumnElement[bool],
+        seen: Sequence[Any],
+        more: dict[str, Any] | None = None,
+        *entries: Any,
+    ) -> str | Logged:
+        """Change one row if the condition holds. The answer: its JSON and version, or nulls; then columns as before.
+
+        `more` is what it sets beside the fields, and `entries` what is logged of that.
+        """
         before = self.before(self.this, *(column.label(f"_{column.name}") for column in seen))
-        changed = self.update(before, and_(self.own, condition), self.values(fields), *self.shown)
-        shown = self.shown_of(changed)
+        changed = self.update(before, and_(self.own, condition), self.values(fields) | (more or {}), *self.columns)
+        shown = self.shown_of(changed).subquery("_shown")
         as_before = [before.c[f"_{column.name}"] for column in seen]
         query = select(as_json(shown), shown.c.version, *as_before).select_from(before.outerjoin(shown, true()))
         if not fields:
             return prepared(query)
-        return logged(query, self.updated(changed), done=self._as_it_is(*seen))
+        return logged(query, self.updated(changed), *entries, done=self._as_it_is(*seen))
 
     def _update_one(self, fields: frozenset[str]) -> str | Logged:
         """Change one row, if its version matches. The answer: its JSON and version or nulls; id and version before."""

@@ -4,10 +4,12 @@ import csv
 import io
 import re
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from backend.completion import local_due
+from backend.fields import DAY
 from backend.tasks import Priority, Status, tasks
 
 # What a spreadsheet takes for the beginning of a formula, also as wide characters, and what undoes its quoting.
@@ -104,45 +106,54 @@ class CalendarFile:
 
     def _add_due(self, todo: Any, row: Row) -> Iterable[str]:
         """Add when a task is due, and comes again; yield the time zone of that, if it is not there yet."""
-        due = datetime.fromisoformat(row["due_date"])
-        if not row["recurrence_rule"]:
-            todo.add("due", due.astimezone(UTC))
+        zone, rule = row["time_zone"], row["recurrence_rule"]
+        if DAY.fullmatch(row["due_date"]):
+            day = date.fromisoformat(row["due_date"])
+            self._add_times(todo, day, rule)
             return
-        from icalendar import vRecur
+        local = local_due(datetime.fromisoformat(row["due_date"]), row["due_offset"] if rule else 0, zone)
+        if not (zone or local.utcoffset()):
+            self._add_times(todo, local.astimezone(UTC), rule)
+            return
+        name = zone or f"UTC{local:%z}"
+        self._add_times(todo, local, rule, {"TZID": name})
+        if name not in self._zones:
+            self._zones.add(name)
+            yield _text(_timezone(name, local))
 
-        local = local_due(due, row["due_offset"])
-        assert local
-        rule = vRecur.from_ical(row["recurrence_rule"])
-        if "UNTIL" in rule:
-            rule["UNTIL"] = [_until(rule["UNTIL"][0], local)]
-        todo.add("rrule", rule)
-        offset = local.utcoffset()
-        zone = f"UTC{local:%z}"
-        for name in ("dtstart", "due"):  # a rule needs a start: the same, as Apple Reminders writes it
-            if offset:
-                todo.add(name, local.replace(tzinfo=None), parameters={"TZID": zone})
-            else:
-                todo.add(name, local.astimezone(UTC))
-        if offset and zone not in self._zones:
-            self._zones.add(zone)
-            yield _text(_timezone(zone, offset))
+    @staticmethod
+    def _add_times(todo: Any, due: date, rule: str | None, parameters: dict[str, str] | None = None) -> None:
+        shown = due.replace(tzinfo=None) if isinstance(due, datetime) and parameters else due
+        todo.add("due", shown, parameters=parameters)
+        if rule:
+            from icalendar import vRecur
+
+            todo.add("dtstart", shown, parameters=parameters)  # a rule needs a start: as Apple Reminders writes it
+            parts = vRecur.from_ical(rule)
+            if "UNTIL" in parts:
+                parts["UNTIL"] = [_until(parts["UNTIL"][0], due)]
+            todo.add("rrule", parts)
 
 
-def _timezone(name: str, offset: timedelta) -> Any:
+def _timezone(name: str, local: datetime) -> Any:
     from icalendar import Timezone, TimezoneStandard
 
+    if isinstance(local.tzinfo, ZoneInfo):
+        return Timezone.from_tzid(name)
     always = TimezoneStandard()
     always.add("dtstart", datetime(1970, 1, 1))  # noqa: DTZ001 (local time, as it must be)
-    always.add("tzoffsetfrom", offset)
-    always.add("tzoffsetto", offset)
+    always.add("tzoffsetfrom", local.utcoffset())
+    always.add("tzoffsetto", local.utcoffset())
     zone = Timezone()
     zone.add("tzid", name)
     zone.add_component(always)
     return zone
 
 
-def _until(end: date, due: datetime) -> datetime:
-    """Return the end of a rule in UTC, as it must be beside a start with a zone: of a date, the end of its day."""
+def _until(end: date, due: date) -> date:
+    """Return the end of a rule as it must be: a date where it starts with one, else in UTC, of a date its day's end."""
+    if not isinstance(due, datetime):
+        return end.date() if isinstance(end, datetime) else end
     if not isinstance(end, datetime):
         end = datetime.combine(end, time(23, 59, 59))
     end = end if end.tzinfo else end.replace(tzinfo=due.tzinfo)

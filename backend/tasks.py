@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, model_validator
@@ -15,9 +15,9 @@ from backend import recurrence
 from backend.completion import TaskStatements, completes, local_due, next_ones
 from backend.database import CONSTRAINTS, Database
 from backend.export_import import Transferred, no_bool
-from backend.fields import COMPOSED, INVISIBLE, VISIBLE, Moment, Text, TrimmedText
+from backend.fields import COMPOSED, INVISIBLE, VISIBLE, Moment, MomentOrDay, Text, TimeZone, TrimmedText
 from backend.problems import PATTERN_MESSAGES
-from backend.resources import Owned, ReadOnly, Resource
+from backend.resources import Changed, Owned, ReadOnly, Resource
 
 
 class Status(StrEnum):
@@ -75,6 +75,7 @@ class Task(Owned, table=True):
 
     __table_args__ = (
         CheckConstraint("recurrence_rule IS NULL OR due_date IS NOT NULL", name="recurrence_needs_due_date"),
+        CheckConstraint("due_on IS NULL OR recurrence_rule !~ 'BY(HOUR|MINUTE|SECOND)'", name="whole_day_has_no_hours"),
     )
 
     title: TrimmedText = Field(
@@ -86,7 +87,17 @@ class Task(Owned, table=True):
     description: Text | None = Field(default=None, max_length=1000, description="More about it.")
     status: Status = Status.pending
     priority: Priority = Priority.medium
-    due_date: Moment | None = Field(default=None, description="When it is due, with an offset from UTC.")
+    due_date: MomentOrDay | None = Field(
+        default=None,
+        description="When it is due: a moment with an offset from UTC, or a whole day like 2030-01-31.",
+        schema_extra={"examples": ["2030-01-31T09:00:00+01:00"]},
+    )
+    time_zone: TimeZone | None = Field(
+        default=None,
+        max_length=64,
+        description="The IANA name of the zone in which it comes again at its hour, and in which a whole day ends.",
+        schema_extra={"examples": ["Europe/Berlin"]},
+    )
     recurrence_rule: RecurrenceRule | None = Field(
         default=None,
         max_length=500,
@@ -100,12 +111,17 @@ class Task(Owned, table=True):
         schema_extra={"examples": [["home"]], "json_schema_extra": {"uniqueItems": True}},
     )
     due_offset: int | None = Field(default=None, exclude=True)  # of due_date, in seconds east of UTC; for its rule
+    next_id: UUID | None = Field(default=None, exclude=True)  # of the next occurrence that completing it made
     completed_at: Annotated[datetime | None, ReadOnly()] = Field(
         description="When it was completed; null while it is not."
     )
 
 
 CONSTRAINTS["recurrence_needs_due_date"] = ("recurrence_rule", "needs a due_date beside it")
+CONSTRAINTS["whole_day_has_no_hours"] = (
+    "recurrence_rule",
+    "must not name hours, minutes or seconds of a whole day",
+)
 
 
 class TransferredTask(Transferred):
@@ -115,11 +131,14 @@ class TransferredTask(Transferred):
     due_offset: Annotated[int, PydanticField(gt=-86400, lt=86400), BeforeValidator(no_bool)] | None = PydanticField(
         default=None, description="The offset from UTC that the due date was given in, in seconds."
     )
+    next_id: UUID | None = PydanticField(default=None, description="The next occurrence that completing it made.")
 
     @model_validator(mode="after")
     def _offset_within_the_calendar(self) -> "TransferredTask":
+        due = getattr(self, "due_date", None)
         try:
-            local_due(getattr(self, "due_date", None), self.due_offset)
+            if isinstance(due, datetime):
+                local_due(due, self.due_offset)
         except OverflowError:
             raise ValueError("due_offset must leave the due date between the years 1 and 9999") from None
         return self
@@ -127,11 +146,13 @@ class TransferredTask(Transferred):
     def row(self, now: datetime) -> dict[str, Any]:
         """Return it as a row, whose completed_at and due_offset are never at odds with its status and due date."""
         task: Any = self
-        row = super().row(now)
+        row, due = super().row(now), task.due_date
         completed = row["completed_at"] or row["updated_at"]
         row["completed_at"] = completed if task.status == Status.completed else None
-        if self.due_offset is None and task.due_date is not None:
-            row["due_offset"] = int((task.due_date.utcoffset() or timedelta()).total_seconds())
+        if due is not None and not isinstance(due, datetime):
+            row |= {"due_date": None, "due_on": due.isoformat(), "due_offset": None}
+        elif due is not None and self.due_offset is None:
+            row["due_offset"] = int((due.utcoffset() or timedelta()).total_seconds())
         return row
 
 
@@ -141,21 +162,25 @@ class Tasks(Resource[Task]):
     statements: TaskStatements
     statements_of = TaskStatements
     transferred = TransferredTask
-    on_update = "\n\nCompleting a task that recurs makes its next occurrence, once."
-    on_update_all = "; completing those that recur, too"
+    links: ClassVar = {"next-occurrence": "the next occurrence, where completing a task made one"}
+    on_update = (
+        "\n\nCompleting a task that recurs makes its next occurrence, once. Reopening it takes that one away again, "
+        "unless it was changed since."
+    )
+    on_update_all = "; completing those that recur, and reopening them, too"
 
     def values(self, body: BaseModel) -> dict[str, Any]:
         """Return what a body sets, by column: with a due date, the offset that it was given in."""
         values = super().values(body)
         if "due_date" in values:
-            given: datetime | None = getattr(body, "due_date", None)
-            offset = given.utcoffset() if given else None
+            given = getattr(body, "due_date", None)
+            offset = given.utcoffset() if isinstance(given, datetime) else None
             values["due_offset"] = None if offset is None else offset.total_seconds()
         return values
 
     async def change(
         self, db: Database, user_id: str, row_id: UUID, changes: dict[str, Any], versions: list[int] | None
-    ) -> tuple[str, int]:
+    ) -> Changed:
         """Change one task: one statement, or two where one that recurs is completed."""
         if not completes(changes):
             return await super().change(db, user_id, row_id, changes, versions)
@@ -170,7 +195,8 @@ class Tasks(Resource[Task]):
                 parameters = changes | await asyncio.to_thread(next_ones, changes, [before])
                 completion = self.statements.complete_one(fields)
                 if rows := await db.run(completion, user_id, id=row_id, **parameters):
-                    return rows[0][0], rows[0][1]
+                    row_json, version, next_id = rows[0]
+                    return Changed(row_json, version, {"next-occurrence": next_id} if next_id else {})
             # Somebody changed or deleted it meanwhile: look again.
 
     async def change_all(
@@ -197,7 +223,7 @@ class Tasks(Resource[Task]):
 tasks = Tasks(
     Task,
     "/api/tasks",
-    filters=["status", "priority", "tags", "due_date"],
-    sorts=["due_date", "priority", "title"],
+    filters=["status", "priority", "tags", "due_date", "completed_at"],
+    sorts=["due_date", "priority", "title", "completed_at"],
     search=["title", "description"],
 )

@@ -58,6 +58,7 @@ def mixed(count: int, seed: int) -> list[Task]:
             "tags": choose.sample(TAGS, choose.randint(0, 3)),
             "created_at": NOON + choose.randint(0, 4) * DAY,
             "updated_at": NOON + timedelta(microseconds=choose.randint(0, 9)),
+            "completed_at": choose.choice([None, NOON, NOON + DAY]),
         }
         for _ in range(count)
     ]

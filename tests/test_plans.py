@@ -48,6 +48,9 @@ VALUES = {
     "_by_updated_from": "2020-01-01T00:00:00Z",
     "_by_updated_before": "2040-01-01T00:00:00Z",
     "_by_updated_after": "2020-01-01T00:00:00Z",
+    "_by_completed_before": "2040-01-01T00:00:00Z",
+    "_by_completed_after": "2020-01-01T00:00:00Z",
+    "_by_completed_from": "2020-01-01T00:00:00Z",
     "_by_q": "%task%",
     "_after_id": "01980000-0000-7000-8000-000000000000",
     "_after_null": True,
@@ -55,6 +58,7 @@ VALUES = {
 AFTER = {"title": "Task 7", "priority": 1}
 # The sorts that an index serves whole, so that a page costs the same wherever it begins and however many come after it.
 INDEXED = {"created_at": "task_newest", "-created_at": "task_newest", "due_date": "task_due_date"}
+INDEXED |= {"completed_at": "task_completed_at"}
 INDEXED |= {"priority": "task_priority", "-priority": "task_priority"}
 
 
@@ -121,8 +125,9 @@ def test_a_page_of_an_indexed_sort_is_read_in_order_and_not_sorted(cursor: Any, 
 
 
 def test_one_task_is_read_by_its_key(cursor: Any) -> None:
-    for statement in (statements.read, statements.delete, statements.update_one(frozenset({"title"}))):
-        plan = nodes(cursor, statement, title="x")
+    reopens = statements.update_one(frozenset({"status"}))
+    for statement in (statements.read, statements.delete, statements.update_one(frozenset({"title"})), reopens):
+        plan = nodes(cursor, statement, title="x", status="pending")
         used = {node["Index Name"] for node in plan if "Index Name" in node}
         assert used == ({"task_pkey"} if statement is statements.read else {"task_pkey", "change_pkey"})
         assert not [node for node in plan if node["Node Type"] == "Seq Scan"]

@@ -3,8 +3,9 @@
 import csv
 import io
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -185,3 +186,19 @@ def test_files_have_every_page_and_nobody_elses_tasks(ann: httpx.Client, bob: ht
 
 def test_who_has_no_tasks_gets_a_file_all_the_same(ann: httpx.Client) -> None:
     assert (table(ann), todos(ann)) == ([], {})
+
+
+def test_whole_days_and_time_zones_are_those_of_the_calendar(ann: httpx.Client) -> None:
+    rules = {"day": "FREQ=WEEKLY;UNTIL=20350201T090000Z", "moment": "FREQ=WEEKLY;UNTIL=20350201"}
+    day = create(ann, due_date="2035-01-01", time_zone="Asia/Tokyo", recurrence_rule=rules["day"])
+    moment = create(ann, due_date="2035-01-01T08:00:00Z", time_zone="Europe/Berlin", recurrence_rule=rules["moment"])
+    once = create(ann, due_date="2035-07-01T08:00:00Z", time_zone="Europe/Berlin")
+    text = exported(ann, "ics")
+    assert text.count("TZID:Europe/Berlin") == 1
+    found = todos(ann)
+    assert found[day["id"]]["due"].dt == found[day["id"]]["dtstart"].dt == date(2035, 1, 1)
+    assert found[day["id"]]["rrule"]["UNTIL"] == [date(2035, 2, 1)]
+    assert found[moment["id"]]["due"].dt == datetime(2035, 1, 1, 9, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert found[moment["id"]]["rrule"]["UNTIL"] == [datetime(2035, 2, 1, 22, 59, 59, tzinfo=UTC)]
+    assert found[once["id"]]["due"].dt == datetime(2035, 7, 1, 10, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert {row["due_date"]: row["time_zone"] for row in table(ann)}["2035-01-01"] == "Asia/Tokyo"

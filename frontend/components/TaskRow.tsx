@@ -4,7 +4,7 @@ import { Calendar, CircleDashed, Flag, Repeat, Trash2 } from "lucide-react";
 import { type KeyboardEvent, useEffect, useLayoutEffect, useRef, useState } from "react";
 
 import { isConflict, isGone, isMade, type Task, type TaskChanges } from "@/lib/api";
-import { readable } from "@/lib/dates";
+import { endOf, readable } from "@/lib/dates";
 import { useChange, useLookUp, useRemove } from "@/lib/tasks";
 import { changesInWords, ruleInWords } from "@/lib/words";
 
@@ -113,7 +113,7 @@ export function TaskRow({ task, colors, hold }: Props) {
   }
 
   const completed = task.status === "completed";
-  const isLate = task.due_date && !completed && new Date(task.due_date) < new Date();
+  const isLate = task.due_date && !completed && endOf(task.due_date) < new Date();
   return (
     <li ref={row} className={completed ? "task completed" : "task"}>
       {editing ? (

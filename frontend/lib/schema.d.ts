@@ -31,7 +31,7 @@ export interface paths {
         head?: never;
         /**
          * Update Tasks
-         * @description Change all tasks that the filters name, as `PATCH` of one does; completing those that recur, too.
+         * @description Change all tasks that the filters name, as `PATCH` of one does; completing those that recur, and reopening them, too.
          */
         patch: operations["update_tasks"];
         trace?: never;
@@ -65,7 +65,7 @@ export interface paths {
          * Update Task
          * @description Change what the body names; what it leaves out stays, and `null` clears what may be null.
          *
-         *     Completing a task that recurs makes its next occurrence, once.
+         *     Completing a task that recurs makes its next occurrence, once. Reopening it takes that one away again, unless it was changed since.
          */
         patch: operations["update_task"];
         trace?: never;
@@ -711,10 +711,16 @@ export interface components {
             priority: components["schemas"]["Priority"];
             /**
              * Due Date
-             * @description When it is due, with an offset from UTC.
+             * @description When it is due: a moment with an offset from UTC, or a whole day like 2030-01-31.
              * @example 2030-01-31T09:00:00+01:00
              */
             due_date: string | null;
+            /**
+             * Time Zone
+             * @description The IANA name of the zone in which it comes again at its hour, and in which a whole day ends.
+             * @example Europe/Berlin
+             */
+            time_zone: string | null;
             /**
              * Recurrence Rule
              * @description An RFC 5545 RRULE. It needs a due date beside it.
@@ -783,10 +789,16 @@ export interface components {
             priority?: components["schemas"]["Priority"];
             /**
              * Due Date
-             * @description When it is due, with an offset from UTC.
+             * @description When it is due: a moment with an offset from UTC, or a whole day like 2030-01-31.
              * @example 2030-01-31T09:00:00+01:00
              */
             due_date?: string | null;
+            /**
+             * Time Zone
+             * @description The IANA name of the zone in which it comes again at its hour, and in which a whole day ends.
+             * @example Europe/Berlin
+             */
+            time_zone?: string | null;
             /**
              * Recurrence Rule
              * @description An RFC 5545 RRULE. It needs a due date beside it.
@@ -824,10 +836,16 @@ export interface components {
             priority?: components["schemas"]["Priority"];
             /**
              * Due Date
-             * @description When it is due, with an offset from UTC.
+             * @description When it is due: a moment with an offset from UTC, or a whole day like 2030-01-31.
              * @example 2030-01-31T09:00:00+01:00
              */
             due_date?: string | null;
+            /**
+             * Time Zone
+             * @description The IANA name of the zone in which it comes again at its hour, and in which a whole day ends.
+             * @example Europe/Berlin
+             */
+            time_zone?: string | null;
             /**
              * Recurrence Rule
              * @description An RFC 5545 RRULE. It needs a due date beside it.
@@ -894,10 +912,16 @@ export interface components {
             priority?: components["schemas"]["Priority"];
             /**
              * Due Date
-             * @description When it is due, with an offset from UTC.
+             * @description When it is due: a moment with an offset from UTC, or a whole day like 2030-01-31.
              * @example 2030-01-31T09:00:00+01:00
              */
             due_date?: string | null;
+            /**
+             * Time Zone
+             * @description The IANA name of the zone in which it comes again at its hour, and in which a whole day ends.
+             * @example Europe/Berlin
+             */
+            time_zone?: string | null;
             /**
              * Recurrence Rule
              * @description An RFC 5545 RRULE. It needs a due date beside it.
@@ -964,10 +988,16 @@ export interface components {
             priority?: components["schemas"]["Priority"];
             /**
              * Due Date
-             * @description When it is due, with an offset from UTC.
+             * @description When it is due: a moment with an offset from UTC, or a whole day like 2030-01-31.
              * @example 2030-01-31T09:00:00+01:00
              */
             due_date?: string | null;
+            /**
+             * Time Zone
+             * @description The IANA name of the zone in which it comes again at its hour, and in which a whole day ends.
+             * @example Europe/Berlin
+             */
+            time_zone?: string | null;
             /**
              * Recurrence Rule
              * @description An RFC 5545 RRULE. It needs a due date beside it.
@@ -1005,10 +1035,16 @@ export interface components {
             priority: components["schemas"]["Priority"];
             /**
              * Due Date
-             * @description When it is due, with an offset from UTC.
+             * @description When it is due: a moment with an offset from UTC, or a whole day like 2030-01-31.
              * @example 2030-01-31T09:00:00+01:00
              */
             due_date: string | null;
+            /**
+             * Time Zone
+             * @description The IANA name of the zone in which it comes again at its hour, and in which a whole day ends.
+             * @example Europe/Berlin
+             */
+            time_zone: string | null;
             /**
              * Recurrence Rule
              * @description An RFC 5545 RRULE. It needs a due date beside it.
@@ -1049,6 +1085,11 @@ export interface components {
              * @description The offset from UTC that the due date was given in, in seconds.
              */
             due_offset: number | null;
+            /**
+             * Next Id
+             * @description The next occurrence that completing it made.
+             */
+            next_id: string | null;
         };
         /**
          * Updated
@@ -1187,10 +1228,16 @@ export interface components {
             priority?: components["schemas"]["Priority"];
             /**
              * Due Date
-             * @description When it is due, with an offset from UTC.
+             * @description When it is due: a moment with an offset from UTC, or a whole day like 2030-01-31.
              * @example 2030-01-31T09:00:00+01:00
              */
             due_date?: string | null;
+            /**
+             * Time Zone
+             * @description The IANA name of the zone in which it comes again at its hour, and in which a whole day ends.
+             * @example Europe/Berlin
+             */
+            time_zone?: string | null;
             /**
              * Recurrence Rule
              * @description An RFC 5545 RRULE. It needs a due date beside it.
@@ -1231,6 +1278,11 @@ export interface components {
              * @description The offset from UTC that the due date was given in, in seconds.
              */
             due_offset?: number | null;
+            /**
+             * Next Id
+             * @description The next occurrence that completing it made.
+             */
+            next_id?: string | null;
         };
         /**
          * DocumentInput
@@ -1285,7 +1337,7 @@ export interface components {
          * ListTasksSort
          * @enum {string}
          */
-        ListTasksSort: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_date" | "-due_date" | "priority" | "-priority" | "title" | "-title";
+        ListTasksSort: "created_at" | "-created_at" | "updated_at" | "-updated_at" | "due_date" | "-due_date" | "priority" | "-priority" | "title" | "-title" | "completed_at" | "-completed_at";
         /**
          * ExportAllFormat
          * @enum {string}
@@ -1353,6 +1405,14 @@ export interface operations {
                 due_after?: string;
                 /** @description `none`: those without. */
                 due?: "none";
+                /** @description Completed before this moment. */
+                completed_before?: string;
+                /** @description Completed at this moment or after it. */
+                completed_from?: string;
+                /** @description Completed after this moment. */
+                completed_after?: string;
+                /** @description `none`: those without. */
+                completed?: "none";
                 /** @description Updated before this moment. */
                 updated_before?: string;
                 /** @description Updated at this moment or after it. */
@@ -1693,6 +1753,14 @@ export interface operations {
                 due_after?: string;
                 /** @description `none`: those without. */
                 due?: "none";
+                /** @description Completed before this moment. */
+                completed_before?: string;
+                /** @description Completed at this moment or after it. */
+                completed_from?: string;
+                /** @description Completed after this moment. */
+                completed_after?: string;
+                /** @description `none`: those without. */
+                completed?: "none";
                 /** @description Updated before this moment. */
                 updated_before?: string;
                 /** @description Updated at this moment or after it. */
@@ -1836,6 +1904,14 @@ export interface operations {
                 due_after?: string;
                 /** @description `none`: those without. */
                 due?: "none";
+                /** @description Completed before this moment. */
+                completed_before?: string;
+                /** @description Completed at this moment or after it. */
+                completed_from?: string;
+                /** @description Completed after this moment. */
+                completed_after?: string;
+                /** @description `none`: those without. */
+                completed?: "none";
                 /** @description Updated before this moment. */
                 updated_before?: string;
                 /** @description Updated at this moment or after it. */
@@ -2199,6 +2275,8 @@ export interface operations {
                      * @example "1"
                      */
                     ETag?: string;
+                    /** @description What has to do with it: with `rel="next-occurrence"` the next occurrence, where completing a task made one. */
+                    Link?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
                     Change: components["headers"]["Change"];
@@ -2562,6 +2640,8 @@ export interface operations {
                      * @example "1"
                      */
                     ETag?: string;
+                    /** @description What has to do with it: with `rel="next-occurrence"` the next occurrence, where completing a task made one. */
+                    Link?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     "API-Version": components["headers"]["API-Version"];
                     Change: components["headers"]["Change"];

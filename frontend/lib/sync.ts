@@ -12,6 +12,10 @@ const FILTERED: Record<string, (keyof Task)[]> = {
   due_from: ["due_date"],
   due_after: ["due_date"],
   due_before: ["due_date"],
+  completed: ["completed_at"],
+  completed_from: ["completed_at"],
+  completed_after: ["completed_at"],
+  completed_before: ["completed_at"],
 };
 
 /** Whether a list may show a changed task elsewhere by now, or for the first time: where, only the API can say. */

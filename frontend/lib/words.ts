@@ -42,6 +42,7 @@ const FIELDS = {
   status: "status",
   priority: "priority",
   due_date: "due date",
+  time_zone: "time zone",
   recurrence_rule: "recurrence",
   tags: "tags",
 };

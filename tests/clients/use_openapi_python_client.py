@@ -34,10 +34,11 @@ def every() -> list[Task]:
         cursor = page.headers["Next-Cursor"]
 
 
-due = datetime.fromisoformat("2030-01-31T09:00:00+01:00")
+due = "2030-01-31T09:00:00+01:00"
 made = create_task.sync(client=client, body=TaskCreate("Buy milk", description="two", due_date=due))
 assert isinstance(made, Task)
-assert made.due_date == due
+assert made.due_date == "2030-01-31T08:00:00+00:00"
+assert isinstance(made.created_at, datetime)
 create_task.sync(client=client, body=TaskCreate("Buy bread", priority=Priority.HIGH))
 assert [task.title for task in every()] == ["Buy bread", "Buy milk"]
 

@@ -17,7 +17,11 @@ schemathesis.openapi.format("rrule", st.sampled_from(["FREQ=DAILY", "FREQ=WEEKLY
 # RFC 3339 also has leap seconds and offsets of up to a day, and its calendar begins in the year 0.
 offsets = st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 moments = st.datetimes(timezones=offsets).filter(lambda moment: 2 <= moment.year <= 9998)
-schemathesis.openapi.format("date-time", moments.map(lambda moment: moment.isoformat()))
+times = moments.map(lambda moment: moment.isoformat())
+days = st.dates().filter(lambda day: 2 <= day.year <= 9998).map(lambda day: day.isoformat())
+schemathesis.openapi.format("date-time", times)
+schemathesis.openapi.format("date-or-date-time", st.one_of(times, days))
+schemathesis.openapi.format("time-zone", st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Tokyo", "UTC"]))
 
 
 VALUES = {
@@ -69,10 +73,12 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         if case.operation.path == "/api/import":  # rows of other tables may have parents, which are nobody's
             case.body = {name: case.body[name] for name in case.body if name not in OTHERS}
     body = case.body if isinstance(case.body, dict) else {}
-    sent_back = {"PUT": ("id", "user_id", "version", "name", "tasks"), "PATCH": ("id", "user_id", "version")}
-    for name in sent_back.get(case.method, ()):
-        body.pop(name, None)  # they are checked against the row
-    for task in body.get("tasks", [body]):
+    checked = ["name"] if case.operation.path == "/api/tags/{name}" else ["id", "user_id", "version"]
+    for name in checked if case.method in ("PUT", "PATCH") else ():
+        body.pop(name, None)  # it is checked against the row
+    for task in body.get("tasks", ()) if case.operation.path == "/api/import" else [body]:
+        if "/" not in (task.get("time_zone") or "/"):  # a string at the limits of its length, and no zone
+            task["time_zone"] = "UTC"
         if task.get("recurrence_rule"):
             task["due_date"] = DUE  # a rule needs one beside it
             if "FREQ=" not in task["recurrence_rule"]:  # a string at the limits of its length, and no rule
