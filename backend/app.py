@@ -40,6 +40,8 @@ from backend.settings import DeclarationError, Settings
 
 log = structlog.get_logger()
 
+# Every origin of a page on this machine.
+LOOPBACK = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 DESCRIPTION = """
 Your users' tasks, for a Next.js app with Better Auth. Send the JWT of `GET /api/auth/token` as a bearer token;
 in development, `uv run main.py token --user alice` prints one for **Authorize**.
@@ -157,7 +159,8 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app)
     cors = partial(
         CORSMiddleware,
-        allow_origins=settings.cors_origins or (),
+        allow_origins=settings.cors_origins,
+        allow_origin_regex=LOOPBACK if settings.environment == "development" else None,
         allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=[
             "Authorization",
@@ -168,6 +171,12 @@ def create_app(settings: Settings) -> FastAPI:
             "If-None-Match",
             "Last-Event-ID",
             "X-Request-ID",
+            # What OpenTelemetry and Sentry send along from a page: W3C Trace Context and Baggage, and Sentry's own.
+            "baggage",
+            "sentry-trace",
+            "traceparent",
+            "tracestate",
+            *settings.cors_headers,
         ],
         expose_headers=[
             "API-Version",

@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
 LIMITS = ("rate_limit", "auth_failure_limit")
-LOCAL_ORIGINS = tuple(f"http://localhost:{port}" for port in (3000, 5173, 8080, 8000))
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")  # a token (RFC 9110, section 5.6.2), but for *
 
 # What Better Auth falls back to when it is given no secret: public, so anyone could sign with it.
 BETTER_AUTH_DEFAULT_SECRET = "better-auth-secret-12345678901234567890"  # noqa: S105  # nosec B105
@@ -130,9 +130,8 @@ class Settings(BaseSettings):
     ] = ()
     max_token_seconds: Annotated[int, Field(ge=60, le=10_000_000_000)] = 86400
     read_only_roles: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
-    cors_origins: Annotated[
-        tuple[str, ...] | None, NoDecode, BeforeValidator(_split_commas), Field(validate_default=True)
-    ] = None
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
+    cors_headers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
     redis_url: SecretStr | None = None
     rate_limit: Annotated[Limit | None, NoDecode, BeforeValidator(_limit)] = Limit(600, 60)
     auth_failure_limit: Annotated[Limit | None, NoDecode, BeforeValidator(_limit)] = Limit(30, 60)
@@ -223,14 +222,19 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins", mode="after")
     @classmethod
-    def _cors_origins(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...]:
-        if value is None:
-            return LOCAL_ORIGINS if info.data.get("environment") == "development" else ()
+    def _cors_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
             if entry != "*" and origin(entry) != entry:
                 raise ValueError(
                     f"must list origins like {origin(entry)}, with commas between them and no path or slash"
                 )
+        return value
+
+    @field_validator("cors_headers", mode="after")
+    @classmethod
+    def _cors_headers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(HEADER_NAME.fullmatch, value)):
+            raise ValueError("must list names of headers like X-Tenant, with commas between them")
         return value
 
     @field_validator("redis_url", mode="after")

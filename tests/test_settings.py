@@ -8,7 +8,7 @@ import pytest
 
 from backend import settings as module
 from backend.app import create_app
-from backend.settings import LIMITS, LOCAL_ORIGINS, Settings, StartError, load_settings, write_env_file
+from backend.settings import LIMITS, Settings, StartError, load_settings, write_env_file
 from tests.conftest import Log, settings
 
 SECRET = "x" * 32
@@ -47,7 +47,8 @@ def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.Monke
         "jwt_audience": (),
         "max_token_seconds": 86400,
         "read_only_roles": (),
-        "cors_origins": LOCAL_ORIGINS,
+        "cors_origins": (),
+        "cors_headers": (),
         "redis_url": None,
         "rate_limit": (600, 60),
         "auth_failure_limit": (30, 60),
@@ -86,6 +87,7 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         BETTER_AUTH_SECRET="too-short-hunter2",
         BETTER_AUTH_URL="app.example",
         CORS_ORIGINS="https://app.example/",
+        CORS_HEADERS="X Tenant",
         REDIS_URL="hunter2",
         RATE_LIMIT="many",
         AUTH_FAILURE_LIMIT="few",
@@ -105,6 +107,7 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         "BETTER_AUTH_SECRET",
         "BETTER_AUTH_URL",
         "CORS_ORIGINS",
+        "CORS_HEADERS",
         "REDIS_URL",
         "RATE_LIMIT",
         "AUTH_FAILURE_LIMIT",
@@ -249,6 +252,14 @@ def test_cors_origins_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
+def test_cors_headers_are_names_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET, CORS_HEADERS="X-Tenant, x-b3-traceid")
+    assert loaded.cors_headers == ("X-Tenant", "x-b3-traceid")
+    for text in ("X Tenant", "X-Tenant: a", "*", "X-Ä", "X-Tenant\r\nX-Evil"):
+        [line] = problems(monkeypatch, CORS_HEADERS=text)
+        assert line == "CORS_HEADERS: must list names of headers like X-Tenant, with commas between them"
+
+
 def test_the_rest_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     values: dict[str, Any] = {
         "db_pool_size": 3,
@@ -273,7 +284,7 @@ def test_an_empty_variable_is_a_missing_one(monkeypatch: pytest.MonkeyPatch, env
     env_file.write_text(f"BETTER_AUTH_SECRET={SECRET}\nPORT=\n")
     loaded = load(monkeypatch, BETTER_AUTH_SECRET="", DATABASE_URL="", PORT="", CORS_ORIGINS="", JWT_ISSUER="")
     assert loaded.better_auth_secret is not None
-    assert (loaded.port, loaded.database_url, loaded.cors_origins, loaded.issuers) == (8000, None, LOCAL_ORIGINS, ())
+    assert (loaded.port, loaded.database_url, loaded.cors_origins, loaded.issuers) == (8000, None, (), ())
 
 
 @pytest.mark.parametrize("name", LIMITS)
