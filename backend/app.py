@@ -87,6 +87,12 @@ def routes_of(router: APIRouter) -> list[BaseRoute]:
 @contextmanager
 def prepared(settings: Settings) -> Iterator[str]:
     """Yield the URL of the database: started and migrated first, if the settings say so. Raises StartError."""
+    if settings.database_url and settings.database_url.passed_over:
+        log.info(
+            "database_url_parameters_passed_over",
+            names=settings.database_url.passed_over,
+            effect="they are Prisma's: this API's pool is DB_POOL_SIZE and DB_WAIT_SECONDS",
+        )
     with database_url(settings) as url:
         if settings.migrate_on_start:
             migrations.upgrade(url, settings.db_wait_seconds)

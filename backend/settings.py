@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import psycopg2
 from jose.utils import is_pem_format, is_ssh_key
@@ -96,6 +96,46 @@ def _limit(value: object) -> object:
     return Limit(limit.amount, limit.get_expiry())
 
 
+class DatabaseUrl(SecretStr):
+    """A URL that libpq reads, and the names of the parameters that were left out of it."""
+
+    passed_over: tuple[str, ...] = ()
+
+
+# What Prisma adds to a URL (its PostgreSQL connector, "Arguments"), and libpq does not know. Its pool is not ours.
+PRISMAS = (
+    "connection_limit",
+    "max_connection_lifetime",
+    "max_idle_connection_lifetime",
+    "pgbouncer",
+    "pool_timeout",
+    "schema",
+    "socket_timeout",
+    "sslaccept",
+    "statement_cache_size",
+)
+
+
+def _without_prismas(url: str) -> DatabaseUrl:
+    """Return a URL without Prisma's parameters; raise ValueError for one that cannot be passed over."""
+    # A question mark may be in the password, as libpq reads it: everything as far as an @ before the first slash.
+    parts = re.fullmatch(r"((?:[^@/]*@)?[^?]*)(?:\?(.*))?", url.removeprefix("postgresql://"), re.DOTALL)
+    assert parts is not None
+    each = parts[2].split("&") if parts[2] else []
+    parameters = [(part, *map(unquote, part.partition("=")[::2])) for part in each]
+    for _, name, value in parameters:
+        if name == "schema" and value != "public":
+            raise ValueError("names a schema, and this API's tables are in public: leave it out")
+        if name == "sslaccept" and value != "accept_invalid_certs":
+            raise ValueError("has sslaccept, which is Prisma's: write sslmode=verify-full&sslrootcert=system instead")
+        if name == "sslidentity":
+            raise ValueError("has sslidentity, which is Prisma's: write sslcert=…&sslkey=… instead, of PEM files")
+    query = "&".join(part for part, name, _ in parameters if name not in PRISMAS)
+    found = DatabaseUrl(f"postgresql://{parts[1]}{'?' if query else ''}{query}")
+    found.passed_over = tuple(name for _, name, _ in parameters if name in PRISMAS)
+    return found
+
+
 class Settings(BaseSettings):
     """The settings, from the environment and `.env` (the environment wins).
 
@@ -120,7 +160,7 @@ class Settings(BaseSettings):
 
     # In the order of the README. A validator sees only the settings above its own.
     environment: Literal["development", "staging", "production"] = "development"
-    database_url: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    database_url: Annotated[DatabaseUrl | None, Field(validate_default=True)] = None
     better_auth_secret: SecretStr | None = None
     better_auth_url: str | None = None
     jwks_url: Annotated[str | None, Field(validate_default=True)] = None
@@ -155,16 +195,21 @@ class Settings(BaseSettings):
 
     @field_validator("database_url", mode="after")
     @classmethod
-    def _database_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _database_url(cls, value: DatabaseUrl | None, info: ValidationInfo) -> DatabaseUrl | None:
         """Return the URL as libpq reads it: `postgresql://…`."""
         if value is None:
             if info.data.get("environment", "development") != "development":
                 raise ValueError("is missing: set it to postgresql://user:password@host:5432/database")
             return None
-        scheme, separator, rest = value.get_secret_value().strip().partition("://")
+        # As people copy it: in quotes, which Docker's env files keep, and after psql, as Neon's page shows it.
+        text = re.sub(r"""^(["']?)(?:psql\s+)?(["']?)(\S+?)\2\s*\1$""", r"\3", value.get_secret_value().strip())
+        scheme, separator, rest = text.partition("://")
+        if separator and scheme in ("prisma", "prisma+postgres"):
+            raise ValueError("is for Prisma's own client: set it to the database's own URL, postgresql://…")
         if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
             raise ValueError("must begin with postgres://, postgresql:// or postgresql+psycopg2://")
-        url = f"postgresql://{rest}"
+        database_url = _without_prismas(f"postgresql://{rest}")
+        url = database_url.get_secret_value()
         try:
             parse_dsn(url)
         except psycopg2.ProgrammingError as error:
@@ -177,7 +222,7 @@ class Settings(BaseSettings):
                 "is not a PostgreSQL URL: expected postgresql://user:password@host:5432/database"
                 " (percent-encode any of :/?#[]@% in the password)"
             ) from None
-        return SecretStr(url)
+        return database_url
 
     @field_validator("better_auth_secret", mode="after")
     @classmethod

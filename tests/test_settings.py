@@ -4,12 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from backend import settings as module
 from backend.app import create_app
 from backend.settings import LIMITS, Settings, StartError, load_settings, write_env_file
-from tests.conftest import Log, settings
+from tests.conftest import Log, serving, settings
 
 SECRET = "x" * 32
 PRODUCTION = {"ENVIRONMENT": "production", "DATABASE_URL": "postgres://u:p@h/d", "BETTER_AUTH_SECRET": SECRET}
@@ -137,7 +138,13 @@ def test_every_spelling_of_a_postgresql_url_means_the_same(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("postgresql://u:hunter2@h/d?schema=public", "has a parameter that PostgreSQL does not know: schema"),
+        ("postgresql://u:hunter2@h/d?pool=9", "has a parameter that PostgreSQL does not know: pool"),
+        ("postgresql://u:hunter2@h/d?schema=hunter", "names a schema, and this API's tables are in public"),
+        ("postgresql://u:hunter2@h/d?sslaccept=strict", "write sslmode=verify-full&sslrootcert=system instead"),
+        ("postgresql://u:hunter2@h/d?sslidentity=x.p12", "write sslcert=…&sslkey=… instead"),
+        ("prisma+postgres://h/?api_key=hunter2", "is for Prisma's own client: set it to the database's own URL"),
+        ("'postgresql://u:hunter2@h/d", "must begin with postgres://"),
+        ("psql -h hunter2", "must begin with postgres://"),
         ("postgresql://u:hunter2@[h/d", "is not a PostgreSQL URL: expected postgresql://user:password@host"),
         ("postgresql://u:hunter%2@h/d", "percent-encode any of :/?#[]@% in the password"),
         ("postgresql+asyncpg://u:hunter2@h/d", "must begin with postgres://"),
@@ -150,6 +157,52 @@ def test_a_bad_database_url_is_explained_without_its_password(
     [line] = problems(monkeypatch, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
     assert sentence in line
     assert "hunter" not in line
+
+
+PRISMAS = "pgbouncer=true&schema=public&connection_limit=1&pool_timeout=0&socket_timeout=9&statement_cache_size=0"
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        (f"postgres://u:p@h/d?{PRISMAS}", "postgresql://u:p@h/d"),
+        (
+            "postgres://u:p@h/d?sslmode=require&schema=public&connect_timeout=9",
+            "postgresql://u:p@h/d?sslmode=require&connect_timeout=9",
+        ),
+        ("postgres://u:p@h/d?sslaccept=accept_invalid_certs&sslmode=require", "postgresql://u:p@h/d?sslmode=require"),
+        ("postgres://u:p?schema=x@h/d?%73chema=public", "postgresql://u:p?schema=x@h/d"),
+        ("postgres://u:p@h?schema=public", "postgresql://u:p@h"),
+        ('"postgres://u:p@h/d"', "postgresql://u:p@h/d"),
+        (" 'postgres://u:p@h/d' ", "postgresql://u:p@h/d"),
+        ("psql 'postgres://u:p@h/d?sslmode=require'", "postgresql://u:p@h/d?sslmode=require"),
+        ("\"psql 'postgres://u:p@h/d'\"", "postgresql://u:p@h/d"),
+        ("psql postgres://u:p@h/d", "postgresql://u:p@h/d"),
+    ],
+)
+@pytest.mark.parametrize("place", ["the environment", "the file"])
+def test_a_database_url_is_taken_as_other_programs_have_it(
+    monkeypatch: pytest.MonkeyPatch, env_file: Path, value: str, url: str, place: str
+) -> None:
+    if place == "the file":
+        env_file.write_text(f"DATABASE_URL={value}\n")
+    else:
+        monkeypatch.setenv("DATABASE_URL", value)
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET)
+    assert loaded.database_url is not None
+    assert loaded.database_url.get_secret_value() == url
+
+
+def test_what_only_prisma_knows_is_named_in_the_log_without_its_values(log: Log, database_url: str) -> None:
+    separator = "&" if "?" in database_url else "?"
+    with serving(settings(database_url=f"{database_url}{separator}{PRISMAS}")) as url:
+        assert httpx.get(f"{url}/ready").status_code == 200
+    [line] = log.lines("database_url_parameters_passed_over")
+    assert line["names"] == [part.partition("=")[0] for part in PRISMAS.split("&")]
+    assert database_url not in log.getvalue()
+    with serving(settings(database_url=database_url)) as url:
+        assert httpx.get(f"{url}/health").status_code == 200
+    assert len(log.lines("database_url_parameters_passed_over")) == 1
 
 
 @pytest.mark.parametrize(
