@@ -203,5 +203,12 @@ def create_app(settings: Settings) -> FastAPI:
         return settings.max_import_bytes if path == export_import.IMPORT_PATH else settings.max_body_bytes
 
     access_log = settings.log_level in ("debug", "info")
-    app.add_middleware(middleware.RequestMiddleware, body_limit=body_limit, cors=cors, access_log=access_log)
+    app.add_middleware(
+        middleware.RequestMiddleware,
+        body_limit=body_limit,
+        cors=cors,
+        root_path=settings.root_path,
+        proxies=settings.forwarded_allow_ips,
+        access_log=access_log,
+    )
     return app

@@ -23,6 +23,9 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
+# Where a proxy puts the API: a path-absolute (RFC 3986, section 3.3) of unreserved and encoded characters, which need
+# no escape in a header, in HTML and in JSON, and of no parts that are dots alone.
+PREFIX = re.compile(r"(?=.{0,200}$)((?:/(?!\.\.?(?:/|$))(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*)/?")
 LIMITS = ("rate_limit", "auth_failure_limit")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")  # a token (RFC 9110, section 5.6.2), but for *
 
@@ -66,6 +69,12 @@ def origin(value: str) -> str:
 def _mounted(url: str) -> str:
     """Return where Better Auth's routes are, by its base URL: at its path, or else at /api/auth."""
     return url if urlsplit(url).path else f"{url}/api/auth"
+
+
+def prefix_of(value: str) -> str | None:
+    """Return a prefix of paths without a slash at its end, `/backend`; None if the value is no such prefix."""
+    found = PREFIX.fullmatch(value)
+    return found and found[1]
 
 
 def _split_commas(value: object) -> object:
@@ -185,6 +194,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=256)] = 1
     forwarded_allow_ips: str = "127.0.0.1"
+    root_path: str = ""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_format: Annotated[Literal["json", "console"] | None, Field(validate_default=True)] = None
 
@@ -311,6 +321,14 @@ class Settings(BaseSettings):
         return value or ("console" if info.data.get("environment") == "development" else "json")
 
     # Better Auth writes its origin into both claims, so either setting also serves as the other.
+    @field_validator("root_path", mode="after")
+    @classmethod
+    def _root_path(cls, value: str) -> str:
+        prefix = prefix_of(value.strip())
+        if prefix is None:
+            raise ValueError("must be a path like /backend, with one slash in front of each part")
+        return prefix
+
     @property
     def issuers(self) -> tuple[str, ...]:
         """What iss may be; empty if it is not checked."""

@@ -63,6 +63,7 @@ def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.Monke
         "port": 8000,
         "web_concurrency": 1,
         "forwarded_allow_ips": "127.0.0.1",
+        "root_path": "",
         "log_level": "info",
         "log_format": "console",
     }
@@ -99,6 +100,7 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         MAX_IMPORT_BYTES="1",
         PORT="65536",
         WEB_CONCURRENCY="0",
+        ROOT_PATH="hunter2",
         LOG_LEVEL="loud",
         LOG_FORMAT="xml",
     )
@@ -119,6 +121,7 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         "MAX_IMPORT_BYTES",
         "PORT",
         "WEB_CONCURRENCY",
+        "ROOT_PATH",
         "LOG_LEVEL",
         "LOG_FORMAT",
     ]
@@ -311,6 +314,12 @@ def test_cors_headers_are_names_with_commas(monkeypatch: pytest.MonkeyPatch) -> 
     for text in ("X Tenant", "X-Tenant: a", "*", "X-Ä", "X-Tenant\r\nX-Evil"):
         [line] = problems(monkeypatch, CORS_HEADERS=text)
         assert line == "CORS_HEADERS: must list names of headers like X-Tenant, with commas between them"
+
+
+@pytest.mark.parametrize("text", ["backend", "//backend", "https://h/backend", "/a b", "/a?b", "/a/../b", "/a//b"])
+def test_what_is_no_prefix_of_paths_is_told_what_one_looks_like(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    [line] = problems(monkeypatch, BETTER_AUTH_SECRET=SECRET, ROOT_PATH=text)
+    assert line == "ROOT_PATH: must be a path like /backend, with one slash in front of each part"
 
 
 def test_the_rest_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
