@@ -22,6 +22,7 @@ from backend import (
     middleware,
     migrations,
     openapi,
+    pages,
     problems,
     retention,
     security_events,
@@ -61,7 +62,7 @@ def routes() -> list[BaseRoute]:
     ]
     routers += [*(module.router for module in modules), export_import.router()]
     routers += [module.router for module in (me, security_events, health, metrics)]
-    every = [route for router in routers for route in routes_of(router)]
+    every = [*(route for router in routers for route in routes_of(router)), *pages.routes()]
     known: dict[tuple[str, str], str] = {}
     for route in every:
         if isinstance(route, Route):
@@ -152,6 +153,8 @@ def create_app(settings: Settings) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
         # Not by include_router(), which looks for the route twice on each request.
         routes=routes(),

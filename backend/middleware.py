@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from backend import metrics
+from backend import metrics, pages
 from backend.database import AUTHOR, Author
 from backend.limits import bounded
 from backend.problems import Problem, internal_error
@@ -20,18 +20,18 @@ from backend.settings import prefix_of
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ALIAS = "/api/v1/"
-# Security headers: nosniff, no-store, an empty CSP; the two pages of documentation load scripts from elsewhere.
-DOCS = ("/docs", "/redoc")
-HEADERS_OF_DOCS = [
+# Security headers: nosniff and no referrer; an empty policy and no-store but for the pages of documentation.
+ALWAYS = [
     (b"api-version", b"1"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
 HEADERS = [
-    *HEADERS_OF_DOCS,
+    *ALWAYS,
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+HEADERS_OF_PAGES = {path: [*ALWAYS, *own] for path, own in pages.headers().items()}
 
 log = structlog.get_logger()
 
@@ -109,7 +109,7 @@ class RequestMiddleware:
         if method == "HEAD":  # it is the GET of the same path (RFC 9110, section 9.3.2)
             scope, send = {**scope, "method": "GET"}, _head_alone(send)
         request_id = _request_id(headers)
-        own_headers = [(b"x-request-id", request_id.encode()), *(HEADERS_OF_DOCS if path in DOCS else HEADERS)]
+        own_headers = [(b"x-request-id", request_id.encode()), *HEADERS_OF_PAGES.get(path, HEADERS)]
         state = scope.setdefault("state", {})
         root = given or self.root_path
         if b"x-forwarded-prefix" in headers:
