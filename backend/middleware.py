@@ -105,7 +105,7 @@ class RequestMiddleware:
         started = time.perf_counter()
         headers, method = dict(scope["headers"]), scope["method"]
         given = scope.get("root_path", "")  # uvicorn's --root-path, which it has put in front of the path
-        path = scope["path"].removeprefix(given)
+        path = scope["path"].removeprefix(given) if given else scope["path"]
         if method == "HEAD":  # it is the GET of the same path (RFC 9110, section 9.3.2)
             scope, send = {**scope, "method": "GET"}, _head_alone(send)
         request_id = _request_id(headers)
@@ -119,7 +119,8 @@ class RequestMiddleware:
         if path.startswith(ALIAS):
             state["prefix"] = f"{root}/api/v1"
             inner = "/api/" + path.removeprefix(ALIAS)
-        scope["root_path"], scope["path"] = root, root + inner
+        if root or inner is not path:
+            scope["root_path"], scope["path"] = root, root + inner
         structlog.contextvars.bind_contextvars(request_id=request_id)
         AUTHOR.set(Author(request_id, None, own_headers))  # whom the token names is added with it
         status = 0
