@@ -23,6 +23,7 @@ from backend import (
     middleware,
     migrations,
     openapi,
+    pages,
     problems,
     retention,
     security_events,
@@ -42,6 +43,8 @@ from backend.settings import DeclarationError, Settings
 
 log = structlog.get_logger()
 
+# Every origin of a page on this machine.
+LOOPBACK = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 DESCRIPTION = """
 Your users' tasks, for a Next.js app with Better Auth. Send the JWT of `GET /api/auth/token` as a bearer token;
 in development, `uv run main.py token --user alice` prints one for **Authorize**.
@@ -61,7 +64,7 @@ def routes() -> list[BaseRoute]:
     ]
     routers += [*(module.router for module in modules), transfer.router()]
     routers += [module.router for module in (me, security_events, health, metrics)]
-    every = [route for router in routers for route in routes_of(router)]
+    every = [*(route for router in routers for route in routes_of(router)), *pages.routes()]
     known: dict[tuple[str, str], str] = {}
     for route in every:
         if isinstance(route, Route):
@@ -102,6 +105,12 @@ def routes_of(router: APIRouter) -> list[BaseRoute]:
 @contextmanager
 def prepared(settings: Settings) -> Iterator[str]:
     """Yield the URL of the database: started and migrated first, if the settings say so. Raises StartError."""
+    if settings.database_url and settings.database_url.passed_over:
+        log.info(
+            "database_url_parameters_passed_over",
+            names=settings.database_url.passed_over,
+            effect="they are Prisma's: this API's pool is DB_POOL_SIZE and DB_WAIT_SECONDS",
+        )
     with database_url(settings) as url:
         if settings.migrate_on_start:
             migrations.upgrade(url, settings.db_wait_seconds)
@@ -161,6 +170,8 @@ def create_app(settings: Settings) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
         # Not by include_router(), which looks for the route twice on each request.
         routes=routes(),
@@ -175,7 +186,8 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app)
     cors = partial(
         CORSMiddleware,
-        allow_origins=settings.cors_origins or (),
+        allow_origins=settings.cors_origins,
+        allow_origin_regex=LOOPBACK if settings.environment == "development" else None,
         allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=[
             "Authorization",
@@ -186,6 +198,12 @@ def create_app(settings: Settings) -> FastAPI:
             "If-None-Match",
             "Last-Event-ID",
             "X-Request-ID",
+            # What OpenTelemetry and Sentry send along from a page: W3C Trace Context and Baggage, and Sentry's own.
+            "baggage",
+            "sentry-trace",
+            "traceparent",
+            "tracestate",
+            *settings.cors_headers,
         ],
         expose_headers=[
             "API-Version",
@@ -207,5 +225,12 @@ def create_app(settings: Settings) -> FastAPI:
         return (settings.max_import_bytes or sys.maxsize) if path == transfer.IMPORT_PATH else settings.max_body_bytes
 
     access_log = settings.log_level in ("debug", "info")
-    app.add_middleware(middleware.RequestMiddleware, body_limit=body_limit, cors=cors, access_log=access_log)
+    app.add_middleware(
+        middleware.RequestMiddleware,
+        body_limit=body_limit,
+        cors=cors,
+        root_path=settings.root_path,
+        proxies=settings.forwarded_allow_ips,
+        access_log=access_log,
+    )
     return app

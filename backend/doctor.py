@@ -75,6 +75,8 @@ def _examine_database(settings: Settings, report: _Report) -> None:
         with database_url(settings) as url:
             connection = psycopg2.connect(url, connect_timeout=max(2, math.ceil(settings.db_wait_seconds)))
             where = "from DATABASE_URL" if settings.database_url else "embedded, in .data/"
+            if settings.database_url and settings.database_url.passed_over:
+                where += f" without Prisma's {', '.join(settings.database_url.passed_over)}"
             version = connection.server_version
             report.good("database", f"PostgreSQL {version // 10000}.{version % 10000}, {where}")
             connection.close()

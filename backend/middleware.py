@@ -3,42 +3,42 @@
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from backend import metrics
+from backend import metrics, pages
 from backend.database import AUTHOR, Author
 from backend.limits import bounded
 from backend.problems import Problem, internal_error
+from backend.settings import prefix_of
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ALIAS = "/api/v1/"
-# Security headers: nosniff, no-store, an empty CSP; the two pages of documentation load scripts from elsewhere.
-DOCS = ("/docs", "/redoc")
-HEADERS_OF_DOCS = [
+# Security headers: nosniff and no referrer; an empty policy and no-store but for the pages of documentation.
+ALWAYS = [
     (b"api-version", b"1"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
 HEADERS = [
-    *HEADERS_OF_DOCS,
+    *ALWAYS,
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+HEADERS_OF_PAGES = {path: [*ALWAYS, *own] for path, own in pages.headers().items()}
 
 log = structlog.get_logger()
 
 
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    for name, value in headers:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return str(uuid7())
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id", b"")
+    return given.decode() if REQUEST_ID.fullmatch(given) else str(uuid7())
 
 
 def _where(error: BaseException) -> list[str]:
@@ -82,9 +82,18 @@ class RequestMiddleware:
     """Give each request an id, a line in the access log, and an answer even if the code below fails."""
 
     def __init__(
-        self, app: ASGIApp, body_limit: Callable[[str], int], cors: Callable[[ASGIApp], ASGIApp], *, access_log: bool
+        self,
+        app: ASGIApp,
+        body_limit: Callable[[str], int],
+        cors: Callable[[ASGIApp], ASGIApp],
+        *,
+        root_path: str,
+        proxies: str,
+        access_log: bool,
     ) -> None:
         self.app = app
+        self.root_path = root_path
+        self.proxies = ProxyHeadersMiddleware(app, proxies).trusted_hosts  # type: ignore[arg-type]
         self.cors = cors
         self.body_limit = body_limit
         self.access_log = access_log  # known beforehand, because structlog makes a logger before it looks at the level
@@ -94,15 +103,24 @@ class RequestMiddleware:
             await self.app(scope, receive, _without_traceback(send))
             return
         started = time.perf_counter()
-        path, method = scope["path"], scope["method"]
+        headers, method = dict(scope["headers"]), scope["method"]
+        given = scope.get("root_path", "")  # uvicorn's --root-path, which it has put in front of the path
+        path = scope["path"].removeprefix(given) if given else scope["path"]
         if method == "HEAD":  # it is the GET of the same path (RFC 9110, section 9.3.2)
             scope, send = {**scope, "method": "GET"}, _head_alone(send)
-        request_id = _request_id(scope["headers"])
-        own_headers = [(b"x-request-id", request_id.encode()), *(HEADERS_OF_DOCS if path in DOCS else HEADERS)]
-        scope.setdefault("state", {}).update(request_id=request_id, prefix="/api", headers=own_headers)
+        request_id = _request_id(headers)
+        own_headers = [(b"x-request-id", request_id.encode()), *HEADERS_OF_PAGES.get(path, HEADERS)]
+        state = scope.setdefault("state", {})
+        root = given or self.root_path
+        if b"x-forwarded-prefix" in headers:
+            root = self._forwarded_prefix(state, headers[b"x-forwarded-prefix"]) or root
+        state.update(request_id=request_id, prefix=f"{root}/api", headers=own_headers)
+        inner = path
         if path.startswith(ALIAS):
-            scope["state"]["prefix"] = "/api/v1"
-            scope["path"] = "/api/" + path.removeprefix(ALIAS)
+            state["prefix"] = f"{root}/api/v1"
+            inner = "/api/" + path.removeprefix(ALIAS)
+        if root or inner is not path:
+            scope["root_path"], scope["path"] = root, root + inner
         structlog.contextvars.bind_contextvars(request_id=request_id)
         AUTHOR.set(Author(request_id, None, own_headers))  # whom the token names is added with it
         status = 0
@@ -115,9 +133,9 @@ class RequestMiddleware:
             await send(message)
 
         # CORS is for browsers, which say where a request comes from; answers made here must be readable to them too.
-        crossing = self.cors if any(name == b"origin" for name, _ in scope["headers"]) else _as_it_is
+        crossing = self.cors if b"origin" in headers else _as_it_is
         try:
-            receive = bounded(scope, receive, self.body_limit(scope["path"]))
+            receive = bounded(scope, receive, self.body_limit(inner))
             await crossing(self.app)(scope, receive, send_with_headers)
         except Problem as problem:  # of this middleware; the application answers its own
             await crossing(problem.response(request_id))(scope, receive, send_with_headers)
@@ -141,3 +159,7 @@ class RequestMiddleware:
                     user_id=scope["state"].get("user_id"),
                     **_actor(scope["state"].get("claims")),
                 )
+
+    def _forwarded_prefix(self, state: Mapping[str, Any], value: bytes) -> str | None:
+        """Return the prefix that a proxy has stripped, if it is one of FORWARDED_ALLOW_IPS that says so."""
+        return prefix_of(value.decode("latin-1")) if state.get("peer") in self.proxies else None

@@ -209,16 +209,18 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code < 200 or error.status_code in (204, 304):  # these have no body
         return Response(status_code=error.status_code, headers=error.headers)
+    root: str = request.scope["root_path"]
+    inner = request.scope["path"].removeprefix(root)
     if error.status_code == 405:
         # Starlette names the methods of the first route on this path only; each method here is a route.
         paths = request.app.openapi()["paths"]
-        here = (paths[path] for path in paths if compile_path(path)[0].match(request.scope["path"]))
+        here = (paths[path] for path in paths if compile_path(path)[0].match(inner))
         methods = [method.upper() for operations in here for method in operations]
         methods = methods or (error.headers or {}).get("Allow", "GET").split(", ")
         allowed = ", ".join(f"{method}, HEAD" if method == "GET" else method for method in methods if method != "HEAD")
         problem = Problem("METHOD_NOT_ALLOWED", f"This path takes {allowed}.", headers={"Allow": allowed})
     elif "endpoint" not in request.scope:  # a 404 of the router: no route was found
-        problem = Problem("NOT_FOUND", "There is nothing at this path. The API's routes are listed at /docs.")
+        problem = Problem("NOT_FOUND", f"There is nothing at this path. The API's routes are listed at {root}/docs.")
     else:
         problem = Problem.of_status(error.status_code, str(error.detail), error.headers)
     return problem.response(_request_id(request))

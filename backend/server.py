@@ -88,6 +88,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+        # Who speaks, for each request of the connection: uvicorn writes whom a proxy names in its place.
+        self.app_state = {**self.app_state, "peer": self.client[0] if self.client else None}
 
     def on_message_begin(self) -> None:
         self._head = 0

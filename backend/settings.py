@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import psycopg2
 from jose.utils import is_pem_format, is_ssh_key
@@ -23,8 +23,11 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
+# Where a proxy puts the API: a path-absolute (RFC 3986, section 3.3) of unreserved and encoded characters, which need
+# no escape in a header, in HTML and in JSON, and of no parts that are dots alone.
+PREFIX = re.compile(r"(?=.{0,200}$)((?:/(?!\.\.?(?:/|$))(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*)/?")
 LIMITS = ("rate_limit", "auth_failure_limit")
-LOCAL_ORIGINS = tuple(f"http://localhost:{port}" for port in (3000, 5173, 8080, 8000))
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")  # a token (RFC 9110, section 5.6.2), but for *
 
 # What Better Auth falls back to when it is given no secret: public, so anyone could sign with it.
 BETTER_AUTH_DEFAULT_SECRET = "better-auth-secret-12345678901234567890"  # noqa: S105  # nosec B105
@@ -68,6 +71,12 @@ def _mounted(url: str) -> str:
     return url if urlsplit(url).path else f"{url}/api/auth"
 
 
+def prefix_of(value: str) -> str | None:
+    """Return a prefix of paths without a slash at its end, `/backend`; None if the value is no such prefix."""
+    found = PREFIX.fullmatch(value)
+    return found and found[1]
+
+
 def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -96,6 +105,46 @@ def _limit(value: object) -> object:
     return Limit(limit.amount, limit.get_expiry())
 
 
+class DatabaseUrl(SecretStr):
+    """A URL that libpq reads, and the names of the parameters that were left out of it."""
+
+    passed_over: tuple[str, ...] = ()
+
+
+# What Prisma adds to a URL (its PostgreSQL connector, "Arguments"), and libpq does not know. Its pool is not ours.
+PRISMAS = (
+    "connection_limit",
+    "max_connection_lifetime",
+    "max_idle_connection_lifetime",
+    "pgbouncer",
+    "pool_timeout",
+    "schema",
+    "socket_timeout",
+    "sslaccept",
+    "statement_cache_size",
+)
+
+
+def _without_prismas(url: str) -> DatabaseUrl:
+    """Return a URL without Prisma's parameters; raise ValueError for one that cannot be passed over."""
+    # A question mark may be in the password, as libpq reads it: everything as far as an @ before the first slash.
+    parts = re.fullmatch(r"((?:[^@/]*@)?[^?]*)(?:\?(.*))?", url.removeprefix("postgresql://"), re.DOTALL)
+    assert parts is not None
+    each = parts[2].split("&") if parts[2] else []
+    parameters = [(part, *map(unquote, part.partition("=")[::2])) for part in each]
+    for _, name, value in parameters:
+        if name == "schema" and value != "public":
+            raise ValueError("names a schema, and this API's tables are in public: leave it out")
+        if name == "sslaccept" and value != "accept_invalid_certs":
+            raise ValueError("has sslaccept, which is Prisma's: write sslmode=verify-full&sslrootcert=system instead")
+        if name == "sslidentity":
+            raise ValueError("has sslidentity, which is Prisma's: write sslcert=…&sslkey=… instead, of PEM files")
+    query = "&".join(part for part, name, _ in parameters if name not in PRISMAS)
+    found = DatabaseUrl(f"postgresql://{parts[1]}{'?' if query else ''}{query}")
+    found.passed_over = tuple(name for _, name, _ in parameters if name in PRISMAS)
+    return found
+
+
 class Settings(BaseSettings):
     """The settings, from the environment and `.env` (the environment wins).
 
@@ -120,7 +169,7 @@ class Settings(BaseSettings):
 
     # In the order of the README. A validator sees only the settings above its own.
     environment: Literal["development", "staging", "production"] = "development"
-    database_url: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    database_url: Annotated[DatabaseUrl | None, Field(validate_default=True)] = None
     better_auth_secret: SecretStr | None = None
     better_auth_url: str | None = None
     jwks_url: Annotated[str | None, Field(validate_default=True)] = None
@@ -130,9 +179,8 @@ class Settings(BaseSettings):
     ] = ()
     max_token_seconds: Annotated[int, Field(ge=60, le=10_000_000_000)] = 86400
     read_only_roles: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
-    cors_origins: Annotated[
-        tuple[str, ...] | None, NoDecode, BeforeValidator(_split_commas), Field(validate_default=True)
-    ] = None
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
+    cors_headers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)] = ()
     redis_url: SecretStr | None = None
     rate_limit: Annotated[Limit | None, NoDecode, BeforeValidator(_limit)] = Limit(600, 60)
     auth_failure_limit: Annotated[Limit | None, NoDecode, BeforeValidator(_limit)] = Limit(30, 60)
@@ -146,6 +194,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=256)] = 1
     forwarded_allow_ips: str = "127.0.0.1"
+    root_path: str = ""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_format: Annotated[Literal["json", "console"] | None, Field(validate_default=True)] = None
 
@@ -156,16 +205,21 @@ class Settings(BaseSettings):
 
     @field_validator("database_url", mode="after")
     @classmethod
-    def _database_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _database_url(cls, value: DatabaseUrl | None, info: ValidationInfo) -> DatabaseUrl | None:
         """Return the URL as libpq reads it: `postgresql://…`."""
         if value is None:
             if info.data.get("environment", "development") != "development":
                 raise ValueError("is missing: set it to postgresql://user:password@host:5432/database")
             return None
-        scheme, separator, rest = value.get_secret_value().strip().partition("://")
+        # As people copy it: in quotes, which Docker's env files keep, and after psql, as Neon's page shows it.
+        text = re.sub(r"""^(["']?)(?:psql\s+)?(["']?)(\S+?)\2\s*\1$""", r"\3", value.get_secret_value().strip())
+        scheme, separator, rest = text.partition("://")
+        if separator and scheme in ("prisma", "prisma+postgres"):
+            raise ValueError("is for Prisma's own client: set it to the database's own URL, postgresql://…")
         if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
             raise ValueError("must begin with postgres://, postgresql:// or postgresql+psycopg2://")
-        url = f"postgresql://{rest}"
+        database_url = _without_prismas(f"postgresql://{rest}")
+        url = database_url.get_secret_value()
         try:
             parse_dsn(url)
         except psycopg2.ProgrammingError as error:
@@ -178,7 +232,7 @@ class Settings(BaseSettings):
                 "is not a PostgreSQL URL: expected postgresql://user:password@host:5432/database"
                 " (percent-encode any of :/?#[]@% in the password)"
             ) from None
-        return SecretStr(url)
+        return database_url
 
     @field_validator("better_auth_secret", mode="after")
     @classmethod
@@ -223,14 +277,19 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins", mode="after")
     @classmethod
-    def _cors_origins(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...]:
-        if value is None:
-            return LOCAL_ORIGINS if info.data.get("environment") == "development" else ()
+    def _cors_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
             if entry != "*" and origin(entry) != entry:
                 raise ValueError(
                     f"must list origins like {origin(entry)}, with commas between them and no path or slash"
                 )
+        return value
+
+    @field_validator("cors_headers", mode="after")
+    @classmethod
+    def _cors_headers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(HEADER_NAME.fullmatch, value)):
+            raise ValueError("must list names of headers like X-Tenant, with commas between them")
         return value
 
     @field_validator("redis_url", mode="after")
@@ -260,6 +319,14 @@ class Settings(BaseSettings):
     @classmethod
     def _log_format(cls, value: str | None, info: ValidationInfo) -> str:
         return value or ("console" if info.data.get("environment") == "development" else "json")
+
+    @field_validator("root_path", mode="after")
+    @classmethod
+    def _root_path(cls, value: str) -> str:
+        prefix = prefix_of(value.strip())
+        if prefix is None:
+            raise ValueError("must be a path like /backend, with one slash in front of each part")
+        return prefix
 
     # Better Auth writes its origin into both claims, so either setting also serves as the other.
     @property

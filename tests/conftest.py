@@ -149,11 +149,13 @@ async def database(url: str, *, pool_size: int = 2, wait_seconds: float = 5) -> 
 
 
 @contextmanager
-def serving(configuration: Settings, port: int = 0, router: APIRouter | None = None) -> Iterator[str]:
+def serving(
+    configuration: Settings, port: int = 0, router: APIRouter | None = None, root_path: str = ""
+) -> Iterator[str]:
     """Run the API with these settings, in a thread, on this or any free port, with a router more, and yield its URL."""
     app = create_app(configuration)
     app.router.routes += routes_of(router) if router else []
-    config = uvicorn.Config(app, port=port, log_config=None, access_log=False)
+    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, root_path=root_path)
     config.http, config.timeout_keep_alive = Protocol, KEEP_ALIVE_SECONDS  # as main.py has them
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

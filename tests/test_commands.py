@@ -315,10 +315,12 @@ def test_doctor_names_all_that_is_amiss_at_once_and_what_to_set(copy: Copy, empt
 
 def test_doctor_says_what_a_token_may_do_and_that_it_was_revoked(copy: Copy, empty_database: str) -> None:
     migrations.upgrade(empty_database, wait_seconds=5)
-    own = {"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": empty_database, "READ_ONLY_ROLES": "viewer"}
+    url = f"{empty_database}{'&' if '?' in empty_database else '?'}pgbouncer=true"
+    own = {"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": url, "READ_ONLY_ROLES": "viewer"}
     token = sign({"sub": "ann", "sid": "phone", "scope": "tasks:read", "role": "viewer", "exp": time.time() + 900})
     ended = copy.run("main.py", "doctor", token, **own)
     assert ended.returncode == 0, ended.stdout
+    assert "from DATABASE_URL without Prisma's pgbouncer\n" in ended.stdout
     assert "accepted: user 'ann', who may only read with the scope 'tasks:read'; it ends in 1" in ended.stdout
     execute(
         empty_database,

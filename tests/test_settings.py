@@ -4,12 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from backend import settings as module
 from backend.app import create_app
-from backend.settings import LIMITS, LOCAL_ORIGINS, Settings, StartError, load_settings, write_env_file
-from tests.conftest import Log, settings
+from backend.settings import LIMITS, Settings, StartError, load_settings, write_env_file
+from tests.conftest import Log, serving, settings
 
 SECRET = "x" * 32
 PRODUCTION = {"ENVIRONMENT": "production", "DATABASE_URL": "postgres://u:p@h/d", "BETTER_AUTH_SECRET": SECRET}
@@ -47,7 +48,8 @@ def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.Monke
         "jwt_audience": (),
         "max_token_seconds": 86400,
         "read_only_roles": (),
-        "cors_origins": LOCAL_ORIGINS,
+        "cors_origins": (),
+        "cors_headers": (),
         "redis_url": None,
         "rate_limit": (600, 60),
         "auth_failure_limit": (30, 60),
@@ -61,6 +63,7 @@ def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.Monke
         "port": 8000,
         "web_concurrency": 1,
         "forwarded_allow_ips": "127.0.0.1",
+        "root_path": "",
         "log_level": "info",
         "log_format": "console",
     }
@@ -86,6 +89,7 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         BETTER_AUTH_SECRET="too-short-hunter2",
         BETTER_AUTH_URL="app.example",
         CORS_ORIGINS="https://app.example/",
+        CORS_HEADERS="X Tenant",
         REDIS_URL="hunter2",
         RATE_LIMIT="many",
         AUTH_FAILURE_LIMIT="few",
@@ -96,6 +100,7 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         MAX_IMPORT_BYTES="1",
         PORT="65536",
         WEB_CONCURRENCY="0",
+        ROOT_PATH="hunter2",
         LOG_LEVEL="loud",
         LOG_FORMAT="xml",
     )
@@ -105,6 +110,7 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         "BETTER_AUTH_SECRET",
         "BETTER_AUTH_URL",
         "CORS_ORIGINS",
+        "CORS_HEADERS",
         "REDIS_URL",
         "RATE_LIMIT",
         "AUTH_FAILURE_LIMIT",
@@ -115,6 +121,7 @@ def test_every_problem_is_named_at_once_without_a_secret_or_a_password(monkeypat
         "MAX_IMPORT_BYTES",
         "PORT",
         "WEB_CONCURRENCY",
+        "ROOT_PATH",
         "LOG_LEVEL",
         "LOG_FORMAT",
     ]
@@ -134,7 +141,13 @@ def test_every_spelling_of_a_postgresql_url_means_the_same(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("postgresql://u:hunter2@h/d?schema=public", "has a parameter that PostgreSQL does not know: schema"),
+        ("postgresql://u:hunter2@h/d?pool=9", "has a parameter that PostgreSQL does not know: pool"),
+        ("postgresql://u:hunter2@h/d?schema=hunter", "names a schema, and this API's tables are in public"),
+        ("postgresql://u:hunter2@h/d?sslaccept=strict", "write sslmode=verify-full&sslrootcert=system instead"),
+        ("postgresql://u:hunter2@h/d?sslidentity=x.p12", "write sslcert=…&sslkey=… instead"),
+        ("prisma+postgres://h/?api_key=hunter2", "is for Prisma's own client: set it to the database's own URL"),
+        ("'postgresql://u:hunter2@h/d", "must begin with postgres://"),
+        ("psql -h hunter2", "must begin with postgres://"),
         ("postgresql://u:hunter2@[h/d", "is not a PostgreSQL URL: expected postgresql://user:password@host"),
         ("postgresql://u:hunter%2@h/d", "percent-encode any of :/?#[]@% in the password"),
         ("postgresql+asyncpg://u:hunter2@h/d", "must begin with postgres://"),
@@ -147,6 +160,52 @@ def test_a_bad_database_url_is_explained_without_its_password(
     [line] = problems(monkeypatch, DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
     assert sentence in line
     assert "hunter" not in line
+
+
+PRISMAS = "pgbouncer=true&schema=public&connection_limit=1&pool_timeout=0&socket_timeout=9&statement_cache_size=0"
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        (f"postgres://u:p@h/d?{PRISMAS}", "postgresql://u:p@h/d"),
+        (
+            "postgres://u:p@h/d?sslmode=require&schema=public&connect_timeout=9",
+            "postgresql://u:p@h/d?sslmode=require&connect_timeout=9",
+        ),
+        ("postgres://u:p@h/d?sslaccept=accept_invalid_certs&sslmode=require", "postgresql://u:p@h/d?sslmode=require"),
+        ("postgres://u:p?schema=x@h/d?%73chema=public", "postgresql://u:p?schema=x@h/d"),
+        ("postgres://u:p@h?schema=public", "postgresql://u:p@h"),
+        ('"postgres://u:p@h/d"', "postgresql://u:p@h/d"),
+        (" 'postgres://u:p@h/d' ", "postgresql://u:p@h/d"),
+        ("psql 'postgres://u:p@h/d?sslmode=require'", "postgresql://u:p@h/d?sslmode=require"),
+        ("\"psql 'postgres://u:p@h/d'\"", "postgresql://u:p@h/d"),
+        ("psql postgres://u:p@h/d", "postgresql://u:p@h/d"),
+    ],
+)
+@pytest.mark.parametrize("place", ["the environment", "the file"])
+def test_a_database_url_is_taken_as_other_programs_have_it(
+    monkeypatch: pytest.MonkeyPatch, env_file: Path, value: str, url: str, place: str
+) -> None:
+    if place == "the file":
+        env_file.write_text(f"DATABASE_URL={value}\n")
+    else:
+        monkeypatch.setenv("DATABASE_URL", value)
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET)
+    assert loaded.database_url is not None
+    assert loaded.database_url.get_secret_value() == url
+
+
+def test_what_only_prisma_knows_is_named_in_the_log_without_its_values(log: Log, database_url: str) -> None:
+    separator = "&" if "?" in database_url else "?"
+    with serving(settings(database_url=f"{database_url}{separator}{PRISMAS}")) as url:
+        assert httpx.get(f"{url}/ready").status_code == 200
+    [line] = log.lines("database_url_parameters_passed_over")
+    assert line["names"] == [part.partition("=")[0] for part in PRISMAS.split("&")]
+    assert database_url not in log.getvalue()
+    with serving(settings(database_url=database_url)) as url:
+        assert httpx.get(f"{url}/health").status_code == 200
+    assert len(log.lines("database_url_parameters_passed_over")) == 1
 
 
 @pytest.mark.parametrize(
@@ -249,6 +308,20 @@ def test_cors_origins_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
+def test_cors_headers_are_names_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(monkeypatch, BETTER_AUTH_SECRET=SECRET, CORS_HEADERS="X-Tenant, x-b3-traceid")
+    assert loaded.cors_headers == ("X-Tenant", "x-b3-traceid")
+    for text in ("X Tenant", "X-Tenant: a", "*", "X-Ä", "X-Tenant\r\nX-Evil"):
+        [line] = problems(monkeypatch, CORS_HEADERS=text)
+        assert line == "CORS_HEADERS: must list names of headers like X-Tenant, with commas between them"
+
+
+@pytest.mark.parametrize("text", ["backend", "//backend", "https://h/backend", "/a b", "/a?b", "/a/../b", "/a//b"])
+def test_what_is_no_prefix_of_paths_is_told_what_one_looks_like(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    [line] = problems(monkeypatch, BETTER_AUTH_SECRET=SECRET, ROOT_PATH=text)
+    assert line == "ROOT_PATH: must be a path like /backend, with one slash in front of each part"
+
+
 def test_the_rest_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     values: dict[str, Any] = {
         "db_pool_size": 3,
@@ -273,7 +346,7 @@ def test_an_empty_variable_is_a_missing_one(monkeypatch: pytest.MonkeyPatch, env
     env_file.write_text(f"BETTER_AUTH_SECRET={SECRET}\nPORT=\n")
     loaded = load(monkeypatch, BETTER_AUTH_SECRET="", DATABASE_URL="", PORT="", CORS_ORIGINS="", JWT_ISSUER="")
     assert loaded.better_auth_secret is not None
-    assert (loaded.port, loaded.database_url, loaded.cors_origins, loaded.issuers) == (8000, None, LOCAL_ORIGINS, ())
+    assert (loaded.port, loaded.database_url, loaded.cors_origins, loaded.issuers) == (8000, None, (), ())
 
 
 @pytest.mark.parametrize("name", LIMITS)
