@@ -1,7 +1,7 @@
 """Completing tasks that recur: their next date, which python-dateutil finds, and the statements that make it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
@@ -101,7 +101,7 @@ def next_ones(changes: dict[str, Any], recurring: Sequence[Sequence[Any]]) -> di
         except TooManyError:
             raise invalid(("query", "names tasks whose rules passed over a million times: complete fewer")) from None
         values: tuple[Any, ...] = (task_id, before["version"], None, None, None, None)
-        if coming:
+        if coming and not (changed["due_on"] and coming.due.date() == date.max):
             next_id = uuid5(NEXT_NAMESPACE, f"{task_id} {coming.first.timestamp()}")
             due, day = (None, coming.due.date()) if changed["due_on"] else (in_utc(coming.due), None)
             values = (task_id, before["version"], next_id, due, day, coming.rule)
@@ -152,8 +152,8 @@ class TaskStatements(Statements):
         """
         table = self.table
         opens = bindparam("status", type_=table.c.status.type) != self._completed
-        made = select(table.c.next_id).where(condition, opens, table.c.next_id.is_not(None))
-        untouched = [table.c.version == literal_column("1")]
+        made = select(table.c.next_id).where(condition, opens, table.c.status == self._completed)
+        untouched = [table.c.version == literal_column("1"), table.c.status != self._completed]
         for child, parent, _ in self.children:
             untouched.append(not_(exists(select(child.table.c.id).where(child.own, parent == table.c.id))))
         going = self.before(and_(self.own, table.c.id.in_(made), *untouched), name="_next")

@@ -230,9 +230,9 @@ class Database:
         ends = asyncio.get_running_loop().time() + self._wait_seconds
         try:
             async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._turn_of(user_id))
                 async with asyncio.timeout_at(ends):
                     await stack.enter_async_context(self._large)
-                await stack.enter_async_context(self._turn_of(user_id))
                 connection = await self._take(ends)
                 stack.callback(self._give_back, connection)
 

@@ -74,6 +74,7 @@ class Exported:
     only: ColumnElement[bool] | None = None
     limited: Statements | None = None  # where a user may have only so many rows
     made: Callable[[Any], dict[str, Any]] = lambda given: {}  # what a row gets beside what it says
+    has_objects: bool = False  # whether one of its fields holds JSON objects
 
     @property
     def resource(self) -> str:
@@ -130,7 +131,7 @@ def document() -> type[BaseModel]:
         "Document",
         __config__=ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True),
         __doc__="All of a user's data.",
-        version=(Literal[1], Field(description="Of this format.")),
+        version=(Annotated[Literal[1], BeforeValidator(no_bool)], Field(description="Of this format.")),
         exported_at=(Moment | None, None),
         **lists,
     )

@@ -117,8 +117,18 @@ class MaxBytes:
         return value
 
 
+# Accents and other marks. To put many of them in order takes a time that grows with their square.
+_MARKS = "".join(re.escape(mark) for mark in map(chr, range(0x300, 0x1F000)) if unicodedata.combining(mark))
+MAX_MARKS = 30  # on one letter, as Unicode's stream-safe format has it (UAX 15, section 13)
+_TOO_MANY_MARKS = re.compile(f"[{_MARKS}]{{{MAX_MARKS + 1}}}")
+
+
 def _composed(value: object) -> object:
-    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
+    if not isinstance(value, str) or value.isascii():
+        return value
+    if _TOO_MANY_MARKS.search(value):
+        raise ValueError(f"must have at most {MAX_MARKS} marks on one letter")
+    return unicodedata.normalize("NFC", value)
 
 
 # What a client types arrives in one form (Unicode's NFC), however its keyboard makes an é. It goes last, so that limits

@@ -109,7 +109,7 @@ class RequestMiddleware:
         if method == "HEAD":  # it is the GET of the same path (RFC 9110, section 9.3.2)
             scope, send = {**scope, "method": "GET"}, _head_alone(send)
         request_id = _request_id(headers)
-        own_headers = [(b"x-request-id", request_id.encode()), *HEADERS_OF_PAGES.get(path, HEADERS)]
+        own_headers = [(b"x-request-id", request_id.encode()), *HEADERS]
         state = scope.setdefault("state", {})
         root = given or self.root_path
         if b"x-forwarded-prefix" in headers:
@@ -129,6 +129,8 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status == 200 and path in HEADERS_OF_PAGES:  # an error must not be kept for a year
+                    own_headers[1:] = HEADERS_OF_PAGES[path]
                 message["headers"] = [*message["headers"], *own_headers]
             await send(message)
 

@@ -237,6 +237,7 @@ class Resource(Generic[Row]):
                 table=table,
                 shown=(*self.statements.shown, *(table.c[name] for name in hidden)),
                 made=self.statements.made_of,
+                has_objects=bool(self._objects),
                 key=table.c.id,
                 given=create_model(
                     f"Transferred{model.__name__}",

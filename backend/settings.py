@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
 # Where a proxy puts the API: a path-absolute (RFC 3986, section 3.3) of unreserved and encoded characters, which need
 # no escape in a header, in HTML and in JSON, and of no parts that are dots alone.
-PREFIX = re.compile(r"(?=.{0,200}$)((?:/(?!\.\.?(?:/|$))(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+)*)/?")
+PREFIX = re.compile(r"(?=.{0,200}$)((?:/(?!\.\.?(?:/|$))(?:[A-Za-z0-9._~-]|%(?!2[EeFf])[0-9A-Fa-f]{2})+)*)/?")
 LIMITS = ("rate_limit", "auth_failure_limit")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")  # a token (RFC 9110, section 5.6.2), but for *
 
@@ -226,7 +226,7 @@ class Settings(BaseSettings):
             # libpq's message can quote part of the password; only the name of a bad parameter is safe to show.
             bad = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
             names = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)} if bad else set()
-            if bad and bad[1] in names:
+            if bad and bad[1] in names and "@" not in url.partition("?")[2]:  # or it may be of the password
                 raise ValueError(f"has a parameter that PostgreSQL does not know: {bad[1]}") from None
             raise ValueError(
                 "is not a PostgreSQL URL: expected postgresql://user:password@host:5432/database"

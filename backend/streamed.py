@@ -6,6 +6,7 @@ import re
 from collections.abc import Generator
 from typing import Protocol
 
+SHORT = 65_536  # characters of a name, and of a value that is no item of a list
 SPACE = re.compile(r"[ \t\n\r]*")
 _decode = json.JSONDecoder().raw_decode
 
@@ -20,8 +21,8 @@ class Found(Protocol):
     def value(self, name: str | None, text: str) -> None:
         """Take what a name of the document has, or the whole of one that is no object."""
 
-    def begin(self, name: str) -> bool:
-        """Return whether a list's items are wanted one by one."""
+    def begin(self, name: str) -> int:
+        """Return how many characters an item of a list may have; 0 where it is wanted as one value."""
 
     def item(self, name: str, number: int, text: str) -> None:
         """Take an item of such a list, the first of which has the number 0."""
@@ -30,12 +31,12 @@ class Found(Protocol):
 class Reader:
     """Takes a document piece by piece, and tells what it finds as soon as it is whole.
 
-    `longest` is how many characters one value may have. Python's own parser finds where a value ends; who is told of
-    it parses the text again, by the rules of any other body.
+    Python's own parser finds where a value ends; who is told of it parses the text again, by the rules of any other
+    body.
     """
 
-    def __init__(self, found: Found, longest: int) -> None:
-        self._found, self._longest = found, longest
+    def __init__(self, found: Found) -> None:
+        self._found = found
         self._text, self._at, self._ended = "", 0, False
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._steps = self._document()
@@ -83,10 +84,16 @@ class Reader:
         self._at += 1
         return found
 
-    def _value(self) -> Generator[None, str, str]:
-        """Return the text of the next value, and pass it."""
+    def _value(self, longest: int = SHORT) -> Generator[None, str, str]:
+        """Return the text of the next value, of at most so many characters, and pass it."""
         yield from self._next()
+        tried = 0
         while True:
+            there = len(self._text) - self._at
+            if there < 2 * tried and not self._ended:  # not to read a long one again with each piece of it
+                yield from self._more()
+                continue
+            tried = there
             try:
                 _, end = _decode(self._text, self._at)
                 # Of a number, more digits may come.
@@ -95,10 +102,12 @@ class Reader:
                 whole = False
             except (ValueError, RecursionError):  # a number of thousands of digits; nested a thousand deep
                 raise InvalidJsonError from None
+            if whole and end - self._at > longest:
+                raise InvalidJsonError
             if whole:
                 text, self._at = self._text[self._at : end], end
                 return text
-            if len(self._text) - self._at > self._longest:
+            if there > longest:
                 raise InvalidJsonError
             yield from self._more()
 
@@ -126,19 +135,19 @@ class Reader:
                 raise InvalidJsonError
             name = json.loads((yield from self._value()))
             yield from self._take(":")
-            if (yield from self._next()) == "[" and self._found.begin(name):
-                yield from self._items(name)
+            if (yield from self._next()) == "[" and (longest := self._found.begin(name)):
+                yield from self._items(name, longest)
             else:
                 self._found.value(name, (yield from self._value()))
             separator = yield from self._take(",}")
 
-    def _items(self, name: str) -> Generator[None, str]:
+    def _items(self, name: str, longest: int) -> Generator[None, str]:
         yield from self._take("[")
         if (yield from self._next()) == "]":
             self._at += 1
             return
         separator, number = ",", 0
         while separator == ",":
-            self._found.item(name, number, (yield from self._value()))
+            self._found.item(name, number, (yield from self._value(longest)))
             separator = yield from self._take(",]")
             number += 1

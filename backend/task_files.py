@@ -5,8 +5,8 @@ import io
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
+from functools import cache
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo
 
 from backend.completion import local_due
 from backend.fields import DAY
@@ -17,6 +17,7 @@ FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20']")
 STATUSES = {Status.pending: "NEEDS-ACTION", Status.in_progress: "IN-PROCESS", Status.completed: "COMPLETED"}
 PERCENT = {Status.pending: 0, Status.completed: 100}  # of one in progress nobody knows
 PRIORITIES = {Priority.high: 1, Priority.medium: 5, Priority.low: 9}
+LAST_DATE = date(2100, 1, 1)  # until which a file says when the clocks change
 NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # control characters, which have no place in iCalendar's text
 
 Row = dict[str, Any]  # a task of an export
@@ -42,8 +43,8 @@ def _cell(value: Any) -> Any:
 
 def _line(values: Iterable[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    csv.writer(text).writerow(values)  # whose line's end says what is quoted, too
+    return text.getvalue().removesuffix("\r\n")
 
 
 class CsvFile:
@@ -111,7 +112,11 @@ class CalendarFile:
             day = date.fromisoformat(row["due_date"])
             self._add_times(todo, day, rule)
             return
-        local = local_due(datetime.fromisoformat(row["due_date"]), row["due_offset"] if rule else 0, zone)
+        moment = datetime.fromisoformat(row["due_date"])
+        try:
+            local = local_due(moment, row["due_offset"] if rule else 0, zone)
+        except OverflowError:  # there it is before the year 1 or after 9999
+            local, zone = moment, None
         if not (zone or local.utcoffset()):
             self._add_times(todo, local.astimezone(UTC), rule)
             return
@@ -119,7 +124,7 @@ class CalendarFile:
         self._add_times(todo, local, rule, {"TZID": name})
         if name not in self._zones:
             self._zones.add(name)
-            yield _text(_timezone(name, local))
+            yield _zone_of(name) if zone else _text(_timezone(name, local))
 
     @staticmethod
     def _add_times(todo: Any, due: date, rule: str | None, parameters: dict[str, str] | None = None) -> None:
@@ -135,11 +140,16 @@ class CalendarFile:
             todo.add("rrule", parts)
 
 
+@cache  # there are six hundred, and each takes a while
+def _zone_of(name: str) -> str:
+    from icalendar import Timezone
+
+    return _text(Timezone.from_tzid(name, last_date=LAST_DATE))
+
+
 def _timezone(name: str, local: datetime) -> Any:
     from icalendar import Timezone, TimezoneStandard
 
-    if isinstance(local.tzinfo, ZoneInfo):
-        return Timezone.from_tzid(name)
     always = TimezoneStandard()
     always.add("dtstart", datetime(1970, 1, 1))  # noqa: DTZ001 (local time, as it must be)
     always.add("tzoffsetfrom", local.utcoffset())

@@ -67,7 +67,12 @@ TagName = Annotated[
     AfterValidator(_no_dots),
     COMPOSED,
 ]
-RecurrenceRule = Annotated[Text, AfterValidator(recurrence.check), PydanticField(json_schema_extra={"format": "rrule"})]
+RecurrenceRule = Annotated[
+    Text,
+    StringConstraints(max_length=500),  # before the check, which takes its time
+    AfterValidator(recurrence.check),
+    PydanticField(json_schema_extra={"format": "rrule"}),
+]
 
 
 class Task(Owned, table=True):
@@ -100,7 +105,6 @@ class Task(Owned, table=True):
     )
     recurrence_rule: RecurrenceRule | None = Field(
         default=None,
-        max_length=500,
         description="An RFC 5545 RRULE. It needs a due date beside it.",
         schema_extra={"examples": ["FREQ=WEEKLY;BYDAY=MO"]},
     )
@@ -149,6 +153,8 @@ class TransferredTask(Transferred):
         row, due = super().row(now), task.due_date
         completed = row["completed_at"] or row["updated_at"]
         row["completed_at"] = completed if task.status == Status.completed else None
+        if task.status != Status.completed or self.next_id == self.id:
+            row["next_id"] = None
         if due is not None and not isinstance(due, datetime):
             row |= {"due_date": None, "due_on": due.isoformat(), "due_offset": None}
         elif due is not None and self.due_offset is None:

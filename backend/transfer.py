@@ -26,8 +26,12 @@ from backend.task_files import FILES, File
 IMPORT_PATH = "/api/import"
 JSON, TASKS = "application/json", "tasks"
 MAX_ERRORS = 20
-# How much longer a row of an export may be than the body that made it: PostgreSQL writes numbers such as 1e300 out.
-LONGER = 64
+MAX_ROW_ERRORS = 1000  # of one row; to look at each of a hundred thousand takes seconds
+MAX_NAME = 100  # characters of a name that nobody knows
+# How many times longer a row may be than the body that made it: JSON has \u0041 for A, and of a field that holds
+# objects PostgreSQL writes numbers such as 1e300 out.
+LONGER, WITH_OBJECTS = 4, 64
+FEW = 50  # tasks that are written to a file at a time
 PIECE = 256 * 1024  # bytes that are parsed at a time
 BATCH_BYTES = 512 * 1024  # of rows that are inserted at a time
 
@@ -41,8 +45,9 @@ class Incoming:
     InvalidJsonError, and RequestValidationError that names every place up to MAX_ERRORS.
     """
 
-    def __init__(self, longest: int) -> None:
-        self._reader = Reader(self, longest)
+    def __init__(self, max_body_bytes: int) -> None:
+        self._reader = Reader(self)
+        self._max_body_bytes = max_body_bytes
         self._parts = {part.name: part for part in EXPORTED}
         self._said: dict[str, str] = {}  # the document in JSON, short of its rows
         self._other: str | None = None  # all of it, if it is no object
@@ -81,27 +86,28 @@ class Incoming:
         elif self._is_known(name):
             self._said[name] = text
 
-    def begin(self, name: str) -> bool:
-        """Return whether a list is one of rows, or of what is not looked at."""
+    def begin(self, name: str) -> int:
+        """Return how long an item may be of a list of rows, or of what is not looked at; 0 for any other list."""
         if name not in self._parts:
-            return not self._is_known(name)
+            return 0 if self._is_known(name) else LONGER * self._max_body_bytes
         if self._is_known(name):
             self._said[name] = "[]"
             file = tempfile.SpooledTemporaryFile(BATCH_BYTES)  # noqa: SIM115 (closed with the others)
             self._rows[name] = self._files.enter_context(file)
-        return True
+        return (WITH_OBJECTS if self._parts[name].has_objects else LONGER) * self._max_body_bytes
 
     def item(self, name: str, number: int, text: str) -> None:
         """Take a row."""
         part = self._parts.get(name)
         row = part and self._check(part.given, text, name, number)
         if part and row and not self._errors:
-            self._rows[name].write(json.dumps(part.row(row, self._now)).encode() + b"\n")
+            said = {key: value for key, value in part.row(row, self._now).items() if value is not None}
+            self._rows[name].write(json.dumps(said, ensure_ascii=False).encode() + b"\n")
 
     def _is_known(self, name: str) -> bool:
         known = name in document().model_fields
         if not known:
-            self._refuse({"type": "extra_forbidden", "loc": ("body", name), "msg": ""})
+            self._refuse({"type": "extra_forbidden", "loc": ("body", name[:MAX_NAME]), "msg": ""})
         elif name in self._said:
             self._refuse({"type": "repeated", "loc": ("body", name), "msg": "must be there once"})
         return known
@@ -110,8 +116,12 @@ class Incoming:
         try:
             return model.model_validate_json(text)
         except ValidationError as error:
-            errors = error.errors(include_url=False, include_input=False)
-            self._refuse(*({**one, "loc": ("body", *place, *one["loc"])} for one in errors))
+            if error.error_count() > MAX_ROW_ERRORS:
+                self._refuse({"type": "too_wrong", "loc": ("body", *place), "msg": f"has over {MAX_ROW_ERRORS} errors"})
+                return None
+            for one in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
+                where = (part[:MAX_NAME] if isinstance(part, str) else part for part in one["loc"])
+                self._refuse({**one, "loc": ("body", *place, *where)})
             return None
 
     def _refuse(self, *errors: Any) -> None:
@@ -137,7 +147,7 @@ async def _insert(db: Database, user_id: str, incoming: Incoming) -> dict[str, i
     new = dict.fromkeys((part.name for part in EXPORTED), 0)
     async with db.writing(user_id) as run:
         for part in EXPORTED:
-            while rows := await asyncio.to_thread(incoming.batch, part.name):
+            while rows := incoming.batch(part.name):
                 [(fits, number)] = await run(part.insertion, _rows=rows)
                 if not fits:
                     detail = "With this import you would have more rows than a user may. Nothing was done."
@@ -203,8 +213,9 @@ async def _document(db: Database, user_id: str, pages: dict[str, tuple[str, str]
 async def _file(file: File, pages: AsyncIterator[Rows]) -> AsyncIterator[str]:
     yield file.head
     async for rows in pages:
-        # In a thread, because five hundred to-dos take a while and nobody else should wait for them.
-        yield await asyncio.to_thread(file.page, [json.loads(row[0]) for row in rows])
+        # In a thread and by a few, because to-dos take a while, and nobody else should wait for them.
+        for begin in range(0, len(rows), FEW):
+            yield await asyncio.to_thread(file.page, [json.loads(row[0]) for row in rows[begin : begin + FEW]])
     yield file.end
 
 
@@ -256,7 +267,7 @@ def router() -> APIRouter:
     async def import_all(request: Request, user: CurrentUser, db: Db) -> Response:
         """Take an export back, of any size. What is there already is left alone; all of it becomes yours."""
         require_json(request)
-        incoming = Incoming(longest=LONGER * request.app.state.max_body_bytes)
+        incoming = Incoming(request.app.state.max_body_bytes)
         try:
             await _receive(request, incoming)
             answer = await _insert(db, user.user_id, incoming)

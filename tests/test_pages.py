@@ -127,3 +127,10 @@ def test_the_files_are_as_they_were_published_with_their_licences(api: str) -> N
         ("redoc.LICENSE.txt", "The MIT License"),
     ):
         assert said in httpx.get(f"{api}{pages.BELOW}/{name}").text
+
+
+def test_an_error_at_the_address_of_a_file_is_not_kept(api: str) -> None:
+    path = next(iter(pages.headers()))
+    for answer in (httpx.post(f"{api}{path}"), httpx.get(f"{api}{path}", headers={"X-Big": "a" * 33000})):
+        assert answer.status_code in (400, 405)
+        assert answer.headers["Cache-Control"] == "no-store"

@@ -202,3 +202,25 @@ def test_whole_days_and_time_zones_are_those_of_the_calendar(ann: httpx.Client) 
     assert found[moment["id"]]["rrule"]["UNTIL"] == [datetime(2035, 2, 1, 22, 59, 59, tzinfo=UTC)]
     assert found[once["id"]]["due"].dt == datetime(2035, 7, 1, 10, tzinfo=ZoneInfo("Europe/Berlin"))
     assert {row["due_date"]: row["time_zone"] for row in table(ann)}["2035-01-01"] == "Asia/Tokyo"
+
+
+@pytest.mark.parametrize("text", ["line one\n=1+1", "one\r=1+1", "one\r\ntwo"])
+def test_the_end_of_a_line_in_a_text_is_quoted(ann: httpx.Client, text: str) -> None:
+    create(ann, description=text)
+    assert f'"{text}"' in exported(ann, "csv")
+    assert [row["description"] for row in table(ann)] == [text]
+
+
+@pytest.mark.parametrize(
+    ("due", "zone"), [("0001-01-01T00:00:00Z", "America/New_York"), ("9999-12-31T23:00:00Z", "Asia/Tokyo")]
+)
+def test_a_moment_that_its_zone_has_beyond_the_calendar_is_in_utc(ann: httpx.Client, due: str, zone: str) -> None:
+    task = create(ann, due_date=due, time_zone=zone, recurrence_rule="FREQ=DAILY")
+    assert todos(ann)[task["id"]]["due"].dt == datetime.fromisoformat(due)
+
+
+def test_a_time_zone_says_when_clocks_change_for_the_rest_of_the_century(ann: httpx.Client) -> None:
+    task = create(ann, due_date="2077-07-01T08:00:00Z", time_zone="Europe/Berlin")
+    calendar: Any = Calendar.from_ical(exported(ann, "ics"))
+    assert "2099" in calendar.walk("VTIMEZONE")[0].to_ical().decode()
+    assert todos(ann)[task["id"]]["due"].dt.astimezone(UTC) == datetime(2077, 7, 1, 8, tzinfo=UTC)

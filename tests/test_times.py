@@ -295,3 +295,10 @@ def test_a_completion_names_its_next_occurrence_and_nothing_else_does(ann: httpx
     last = create(ann, due_date="2035-01-01", recurrence_rule="FREQ=DAILY;COUNT=1")
     assert "Link" not in ann.patch(path_of(last), json=DONE).headers
     assert datetime.now(UTC) < datetime(2035, 1, 1, tzinfo=UTC)
+
+
+def test_the_day_after_the_last_one_does_not_come(ann: httpx.Client) -> None:
+    task = create(ann, due_date="9999-12-30", time_zone="America/New_York", recurrence_rule="FREQ=DAILY")
+    answer = ann.patch(path_of(task), json=DONE)
+    assert (answer.status_code, "Link" in answer.headers) == (200, False)
+    assert ids(ann.get("/api/tasks?sort=-due_date").json()) == [task["id"]]

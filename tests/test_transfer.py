@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.exceptions import RequestValidationError
 
 from backend.export_import import EXPORTED
 from backend.transfer import Incoming
@@ -214,7 +215,7 @@ def test_a_client_in_step_gets_a_large_import_of_which_no_statistics_know(
 
 def test_what_it_takes_to_read_a_document_does_not_grow_with_it() -> None:
     def peak(tasks: int) -> int:
-        incoming = Incoming(longest=65536)
+        incoming = Incoming(65536)
         tracemalloc.start()
         for piece in large(tasks):
             incoming.feed(piece)
@@ -239,7 +240,7 @@ def test_a_document_means_the_same_however_it_is_cut(size: int) -> None:
         json.dumps(task_of(1, title='"]}, \\ é\u2028!', version=12)).encode(),
         json.dumps(task_of(2, title="é", tags=["[", "{"]), ensure_ascii=False).encode(),
     )
-    incoming = Incoming(longest=65536)
+    incoming = Incoming(65536)
     for start in range(0, len(document), size):
         incoming.feed(document[start : start + size])
     incoming.end()
@@ -336,3 +337,56 @@ def test_where_there_is_no_room_for_an_import_the_answer_says_so(
     assert_problem(answer, 503, "OVERLOADED")
     assert answer.headers["Retry-After"] == "60"
     assert [line["error"] for line in log.lines("import_not_kept")] == ["No such file or directory"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"x" * 200: 1},
+        {str(number): number for number in range(10_000)},
+        {"recurrence_rule": "FREQ=WEEKLY;BYDAY=" + "MO," * 60_000 + "MO", "due_date": "2030-01-01"},
+        {"tags": [[]] * 40_000},
+    ],
+    ids=["a long name", "many names", "a long rule", "many tags"],
+)
+def test_a_row_that_is_all_wrong_takes_no_more_memory_than_it_has(row: dict[str, Any]) -> None:
+    document = json.dumps({"version": 1, "tasks": [task_of(1) | row]}).encode()
+    incoming = Incoming(65536)
+    tracemalloc.start()
+    incoming.feed(document)
+    with pytest.raises(RequestValidationError) as refused:
+        incoming.end()
+    assert tracemalloc.get_traced_memory()[1] < 60 * 1024 * 1024
+    tracemalloc.stop()
+    assert len(str(refused.value.errors())) < 20_000
+    incoming.close()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"' + b"n" * 70_000 + b'": 1}',
+        b'{"version": "' + b"v" * 70_000 + b'"}',
+        b'{"version": 1, "tasks": [{"title": "' + b"t" * 300_000 + b'"}]}',
+        b'["' + b"x" * 70_000 + b'"]',
+    ],
+    ids=["a name", "a value", "a row", "no object"],
+)
+def test_what_is_longer_than_any_export_has_it_is_refused(ann: httpx.Client, content: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert_problem(ann.post("/api/import", content=content, headers=headers), 400, "INVALID_JSON")
+
+
+def test_the_version_is_a_number(ann: httpx.Client) -> None:
+    assert_problem(load(ann, {"version": True, "tasks": []}), 422, "VALIDATION_ERROR")
+
+
+def test_a_next_occurrence_that_an_import_names_is_one_of_a_completed_task(ann: httpx.Client) -> None:
+    other = create(ann, title="Precious")
+    task = task_of(1, status="pending", next_id=other["id"])
+    itself = task_of(2, status="completed", next_id=str(task_of(2)["id"]))
+    assert new_rows(load(ann, {"version": 1, "tasks": [task, itself]}))["tasks"] == 2
+    assert ann.patch("/api/tasks?status=pending&status=completed", json={"status": "in_progress"}).json() == {
+        "updated": 3
+    }
+    assert len(all_tasks(ann)) == 3
