@@ -160,6 +160,8 @@ class Resource(Generic[Row]):
     # What a subclass may put in the place of: the statements, and what an export's rows have beside their fields.
     statements_of: type[Statements] = Statements
     transferred: type[Transferred] = Transferred
+    # What an import keeps of its rows (Exported.kept).
+    kept: ClassVar[Any] = None
     # Sentences for the descriptions of PATCH of one and of many.
     on_update, on_update_all = "", ""
 
@@ -229,6 +231,7 @@ class Resource(Generic[Row]):
                 ),
                 row=lambda given, now: given.row(now),
                 limited=self.statements if max_per_user is not None else None,
+                kept=self.kept,
             )
         )
         RESOURCES.append(self)
@@ -350,6 +353,14 @@ class Resource(Generic[Row]):
     def not_found(self) -> Problem:
         """Return the 404: the same whether a row is missing or another user's."""
         return Problem(self.code, f"There is no such {self.noun}.")
+
+    async def create(self, db: Database, user_id: str, row_id: UUID, values: dict[str, Any]) -> Rows:
+        """Make a row, by what `values` returned, and return what `Statements.create` answers."""
+        return await db.run(self.statements.create, user_id, id=row_id, **values)
+
+    async def meant(self, db: Database, user_id: str, named: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what filters that found nothing mean, if they mean others."""
+        return None
 
     async def change(
         self, db: Database, user_id: str, row_id: UUID, changes: dict[str, Any], versions: list[int] | None

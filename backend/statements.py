@@ -71,10 +71,14 @@ class Statements:
         self.matches = or_(VERSIONS.is_(None), table.c.version == func.any(VERSIONS))
         one = select(*self.shown).where(self.this).subquery("_shown")
         self.read = prepared(select(as_json(one), one.c.version))
-        self.create = self._create()
+        self.create = self._create(self.given(self.fields))
         self.update_one = lru_cache(KEPT)(self._update_one)
         self.update_all = lru_cache(KEPT)(self._update_all)
         self.delete_all = lru_cache(KEPT)(self._delete_all)
+
+    def given(self, fields: Iterable[str]) -> dict[str, Any]:
+        """Return what a body sets, by column."""
+        return {name: bindparam(name) for name in fields}
 
     def made(self) -> dict[str, Any]:
         """Return what a new row gets beside what its body says."""
@@ -82,7 +86,7 @@ class Statements:
 
     def values(self, fields: frozenset[str]) -> dict[str, Any]:
         """Return what an update of these fields sets. Naming none changes nothing, and is no new version."""
-        values: dict[str, Any] = {name: bindparam(name) for name in sorted(fields)}
+        values = self.given(sorted(fields))
         if fields:
             values["updated_at"] = func.now()
         return values | {"version": self.table.c.version + literal_column("1" if fields else "0")}
@@ -100,29 +104,30 @@ class Statements:
         one = select(*self.shown).where(self.this).subquery("_shown")
         return sql(select(as_json(one), one.c.version, *columns).select_from(self.table.join(one, self.this)))
 
-    def _create(self) -> Logged:
+    def _create(self, given: dict[str, Any], *conditions: ColumnElement[bool]) -> Logged:
         """Make a row. The answer: its JSON and version, whether it is new, and whether it is as the body says.
 
         An Idempotency-Key makes the id, so that a repeat meets the row that the first request made. DO UPDATE, because
-        DO NOTHING would return no row. There is none only where the user has `max_per_user` already.
+        DO NOTHING would return no row. There is none only where the user has `max_per_user` already, or one of the
+        conditions does not hold.
         """
-        values = {name: bindparam(name) for name in ("user_id", "id", *self.fields)} | self.made()
+        values = {name: bindparam(name) for name in ("user_id", "id")} | given | self.made()
         insert = upsert(self.table)
-        if self.max_per_user is None:
+        if self.max_per_user is None and not conditions:
             insert = insert.values(values)
         else:
             known = exists(select(self.table.c.id).where(self.this))
             row = select(*(cast(value, self.table.c[name].type) for name, value in values.items()))
             room = or_(known, self.room_for(literal_column("1")))
-            insert = insert.from_select(list(values), row.where(room), include_defaults=False)
+            insert = insert.from_select(list(values), row.where(room, *conditions), include_defaults=False)
         new = (
             insert.on_conflict_do_update(index_elements=["user_id", "id"], set_={"id": self.table.c.id})
             .returning(*self.shown, literal_column("xmax = 0").label("_inserted"))
             .cte("_changed")
         )
         shown = self.shown_of(new)
-        given = [(cast(new.c[name], self.table.c[name].type), name) for name in self.fields]
-        same = and_(*(column.is_not_distinct_from(bindparam(name)) for column, name in given))
+        kept = [(cast(new.c[name], self.table.c[name].type), value) for name, value in given.items()]
+        same = and_(*(column.is_not_distinct_from(value) for column, value in kept))
         query = select(as_json(shown), shown.c.version, new.c["_inserted"], same).select_from(new.join(shown, true()))
         made = entry(self.name, new.c.id, CREATED).where(new.c["_inserted"])
         return logged(query, made, done=self._as_it_is(true(), true()))
