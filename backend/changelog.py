@@ -16,7 +16,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
-    func,
     literal_column,
     null,
     select,
@@ -25,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from backend.database import DIALECT, MANY_ROWS, Logged, prepared, quoted, sql
+from backend.database import DIALECT, MANY_ROWS, Logged, prepared, sql
 from backend.fields import MAX_USER_ID_LENGTH
 from backend.isolation import ADDED_TO
 
@@ -119,9 +118,14 @@ LOGGED: dict[str, LoggedTable] = {}  # by the name of the resource, as in its pa
 
 
 def whole(table: Table) -> ColumnElement[Any]:
-    """Return a row of a table as the log keeps it: with every column, in JSON."""
-    # With the star, because a column may be called as its table is.
-    return func.row_to_json(literal_column(f"{quoted(table.name)}.*")).label("_row")
+    """Return a row of a table as the log keeps it: with every column that is not made from others, in JSON."""
+    return literal_column(whole_sql(table), JSON).label("_row")
+
+
+def whole_sql(table: Table) -> str:
+    """Return the same as SQL, from a row of the table itself."""
+    columns = ", ".join(str(sql(column)) for column in table.columns if column.computed is None)
+    return f"(SELECT row_to_json(_whole) FROM (SELECT {columns}) AS _whole)"
 
 
 def entry(resource: str, key: Any, action: ColumnElement[str], before: Any = None) -> Any:

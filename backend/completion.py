@@ -1,8 +1,8 @@
 """Completing tasks that recur: their next date, which python-dateutil finds, and the statements that make it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
@@ -35,6 +35,7 @@ from backend.database import Logged
 from backend.fields import in_utc
 from backend.problems import invalid
 from backend.recurrence import Budget, Coming, TooManyError, next_occurrence
+from backend.spelling import TAGS, known, spelled
 from backend.statements import KEPT, Statements, as_json, count
 
 # For UUIDv5. Never change this: a task completed again would get a second next occurrence.
@@ -127,6 +128,21 @@ class TaskStatements(Statements):
     @property
     def _seen_columns(self) -> list[Any]:
         return [self.table.c[name] for name in SEEN]
+
+    def given(self, fields: Iterable[str]) -> dict[str, Any]:
+        """Return what a body sets, by column: its tags, where it names any, as the caller spells them."""
+        names = {*fields}
+        return super().given(names - {TAGS}) | ({"tags": spelled(TAGS)} if TAGS in names else {})
+
+    @cached_property
+    def create_if_known(self) -> Logged:
+        """Make a task, as `create` does, if its tags are known as they are given; else there is no answer."""
+        return self._create(self.given(self.fields), known("tags"))
+
+    @cached_property
+    def create_spelled(self) -> Logged:
+        """Make a task with its tags as the caller spells them."""
+        return self._create(self.given([*self.fields, TAGS]))
 
     def made(self) -> dict[str, Any]:
         """Return what a new task gets beside what its body says."""

@@ -85,7 +85,10 @@ def router(resource: Resource[Any]) -> APIRouter:
     async def list_rows(query: Any, request: Request, user: Claims, db: Db) -> Response:
         filters, place = listing.named(query), listing.place_of(query)
         statement = listing.page(frozenset(filters), query.sort, bool(place))
-        found = await db.run(statement, user.user_id, repeatable=True, _limit=query.limit + 1, **filters, **place)
+        place["_limit"] = query.limit + 1
+        found = await db.run(statement, user.user_id, repeatable=True, **filters, **place)
+        if not found and (meant := await resource.meant(db, user.user_id, filters)):
+            found = await db.run(statement, user.user_id, repeatable=True, **meant, **place)
         rows = [row[0] for row in found]
         headers = {}
         if len(rows) > query.limit:
@@ -99,7 +102,7 @@ def router(resource: Resource[Any]) -> APIRouter:
     async def create(body: Any, request: Request, user: Claims, db: Db) -> Response:
         key = preconditions.idempotency_key(request)
         new_id = uuid5(IDEMPOTENCY_NAMESPACE, f"{user.user_id}\0{key}") if key else uuid7()
-        rows = await db.run(statements.create, user.user_id, id=new_id, **resource.values(body))
+        rows = await resource.create(db, user.user_id, new_id, resource.values(body))
         if not rows and resource.max_per_user is None:
             raise resource.not_found()  # made, before its connection was lost, and deleted before the second try
         if not rows:
@@ -141,14 +144,19 @@ def router(resource: Resource[Any]) -> APIRouter:
             raise preconditions.failed(noun, rows[0][1])
 
     async def update_many(query: Any, body: Any, user: Claims, db: Db) -> Updated:
-        by = named(query)
-        changes = resource.values(body)
-        return Updated(updated=await resource.change_all(db, user.user_id, listing.where(frozenset(by)), by, changes))
+        by, changes = named(query), resource.values(body)
+        condition = listing.where(frozenset(by))
+        count = await resource.change_all(db, user.user_id, condition, by, changes)
+        if not count and (meant := await resource.meant(db, user.user_id, by)):
+            count = await resource.change_all(db, user.user_id, condition, meant, changes)
+        return Updated(updated=count)
 
     async def delete_many(query: Any, user: Claims, db: Db) -> Deleted:
         by = named(query)
         statement = statements.delete_all(listing.where(frozenset(by)))
         [(count,)] = await resource.delete(db, statement, user.user_id, **by)
+        if not count and (meant := await resource.meant(db, user.user_id, by)):
+            [(count,)] = await resource.delete(db, statement, user.user_id, **meant)
         return Deleted(deleted=count)
 
     not_found = resource.code

@@ -54,6 +54,9 @@ FIRST_TRY = """
 ONCE = f"SELECT ln((count(*) = 0)::int) {FIRST_TRY}"
 WAS_DONE = "2201E"
 SEQ_OF_FIRST_TRY = f"SELECT max(seq) {FIRST_TRY}"
+# Of what is prepared the best plan is the same whatever its parameters are. Where one for those at hand looks cheaper
+# by a little, PostgreSQL would plan each time anew, which can take longer than the statement itself.
+PLANNED_ONCE = "SET plan_cache_mode = force_generic_plan"
 AS_KEEPER = (
     "SET LOCAL ROLE task_keeper; "
     f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'"
@@ -447,6 +450,8 @@ class Database:
                     if self.distributed is None:
                         [(self.distributed, pid)] = await connection.execute(SERVER)
                         self.prepares = pid == connection.backend_pid
+                    if self.prepares:
+                        await connection.execute(PLANNED_ONCE)
                     return connection
                 except psycopg2.OperationalError as error:
                     log.warning("database_unreachable", error=str(error).strip().splitlines()[0])

@@ -1,6 +1,6 @@
 """What of each table is in an export: all of a user's data as one JSON document, and how rows come back from it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
@@ -75,6 +75,9 @@ class Exported:
     limited: Statements | None = None  # where a user may have only so many rows
     made: Callable[[Any], dict[str, Any]] = lambda given: {}  # what a row gets beside what it says
     has_objects: bool = False  # whether one of its fields holds JSON objects
+    # Where not all is kept as it is given. Asked once for each import, by what runs its statements: what makes of some
+    # rows, a JSON array, those that are inserted.
+    kept: Callable[[Callable[..., Awaitable[Any]]], Awaitable[Callable[[str], str]]] | None = None
 
     @property
     def resource(self) -> str:

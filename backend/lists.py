@@ -4,6 +4,7 @@ import hashlib
 import json
 import operator
 import re
+import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
@@ -37,17 +38,20 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    collate,
     func,
     literal_column,
-    or_,
     select,
+    text,
     true,
     tuple_,
 )
+from sqlalchemy import Text as TextType
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from backend.database import quoted, sql
 from backend.fields import BOUNDS, COMPOSED, Day, Moment, Text, TrimmedText, Type, decimal_of, in_utc
+from backend.folding import folded
 from backend.problems import Problem
 from backend.settings import DeclarationError
 from backend.statements import KEPT, Statements, as_json
@@ -81,6 +85,9 @@ AS_NULL: dict[type, tuple[str, Any]] = {
     Decimal: ("0", 0),
     UUID: ("'00000000-0000-0000-0000-000000000000'::uuid", UUID(int=0)),
 }
+SEARCHED = "search_text"  # the column that q is looked for in
+# Of how many characters the order of a text is made: folded, and as they are. An index takes no more than 2,704 bytes.
+FOLDED, AS_IS = 100, 200
 EXACT = 2**53, 15  # how large integers and how many digits of decimals a double precision tells apart
 
 
@@ -123,13 +130,11 @@ class Listing:
             parameters |= new
             if name in filters:
                 self._index(name)
+        for name in self.sorts:
+            if self.types[name].python is str and name not in filters:
+                self._index(name)
         if search:
-            columns = [self.table.c[name] for name in search]
-            self._conditions["_by_q"] = or_(*(column.ilike(bindparam("_by_q")) for column in columns))
-            parameters["q"] = (
-                Annotated[TrimmedText, StringConstraints(min_length=1, max_length=200), COMPOSED],
-                Field(default=NOT_GIVEN, description=f"Part of the {' or the '.join(search)}, in any case."),
-            )
+            parameters["q"] = self._search(search)
         Index(f"{self.table.name}_newest", self.table.c.user_id, self.table.c.created_at, self.table.c.id)
         for taken in parameters.keys() & {"sort", "limit", "cursor"}:
             raise DeclarationError(
@@ -175,6 +180,8 @@ class Listing:
     def _generated(self, name: str, *, looked_up: bool) -> tuple[Any, str, Any] | None:
         """Return the type and the expression of that column, as PostgreSQL prints it, and what null is in it."""
         type_, expression = self.types[name], quoted(name)
+        if type_.python is str and name in self.sorts:
+            return TextType(collation="C"), self._text_order(name, self._as_text(name)), None
         kind: Any = self.table.c[name].type
         python: type = type_.python
         if issubclass(type_.python, StrEnum):
@@ -211,6 +218,8 @@ class Listing:
         if type_.python in RANGES:
             return self._range(name)
         self._any.add(name)
+        if order is not column and type_.python is str:
+            return self._any_text(name)
         if issubclass(type_.python, StrEnum):
             self._places[name] = type_.python
         of_any = cast(bindparam(f"_by_{name}"), ARRAY(order.type))
@@ -219,6 +228,54 @@ class Listing:
         self._conditions[f"_by_one_{name}"] = order == bindparam(f"_by_one_{name}")
         item: Any = Annotated[Text, COMPOSED] if type_.python is str else type_.python
         return {name: (GenericAlias(list, (item,)), Field(default=[], description="Any of these."))}
+
+    def _any_text(self, name: str) -> dict[str, Any]:
+        """Return the parameter of the filter on a text that is a sort, too: found by its order, and then compared."""
+        column, order = self.table.c[name], self._orders[name]
+        one, given = f"_by_one_{name}", f"_by_{name}"
+        orders = f"ARRAY(SELECT {self._text_order(name, '_one')} FROM unnest(CAST(:{given} AS text[])) AS _one)"  # noqa: S608
+        self._conditions[one] = and_(order == self._order_of(name, one), column == bindparam(one))
+        self._conditions[given] = and_(order == func.any(text(orders)), column == func.any(bindparam(given)))
+        return {name: (list[Annotated[Text, COMPOSED]], Field(default=[], description="Any of these."))}
+
+    def _search(self, names: Sequence[str]) -> tuple[Any, Any]:
+        """Make the column that holds all the words of some fields, folded, and return the parameter q.
+
+        Each word of q is a pattern for LIKE. PostgreSQL makes them, once for a statement, because it folds text: where
+        no word is left then, nothing is found.
+        """
+        if SEARCHED in self.table.c:
+            raise DeclarationError(f"what q is looked for in would be a second column {SEARCHED}: rename the field")
+        words = " || ' '::text || ".join(self._as_text(name, or_empty=True) for name in names)
+        column: Column[Any] = Column(SEARCHED, TextType(collation="C"), Computed(folded(f"({words})"), persisted=True))
+        column.nullable = False
+        self.table.append_column(column)
+        escaped = rf"regexp_replace({folded(_given('_by_q'))}, '([\\%_])', '\\\1', 'g')"
+        wanted = f"nullif(btrim(regexp_replace({escaped}, ' +', ' ', 'g')), '')"
+        patterns = f"string_to_array('%' || replace({wanted}, ' ', '% %') || '%', ' ')"
+        self._conditions["_by_q"] = column.like(func.all(text(patterns)))
+        return (
+            Annotated[TrimmedText, StringConstraints(min_length=1, max_length=200), COMPOSED],
+            Field(
+                default=NOT_GIVEN,
+                description=f"Words that are all in the {' or the '.join(names)}, whatever their case and accents.",
+            ),
+        )
+
+    def _as_text(self, name: str, *, or_empty: bool = False) -> str:
+        """Return the SQL of a text field's value, as PostgreSQL prints it."""
+        if or_empty and self.types[name].optional:
+            return f"(COALESCE({quoted(name)}, ''::character varying))::text"
+        return f"({quoted(name)})::text"
+
+    def _text_order(self, name: str, value: str) -> str:
+        """Return the SQL of what a text is ordered by: without case and accents, and then as it is; null is last."""
+        order = f'("left"({folded(value)}, {FOLDED}) || chr(1)) || "left"({value}, {AS_IS})'
+        return f"COALESCE({order}, chr({sys.maxunicode}))" if self.types[name].optional else order
+
+    def _order_of(self, name: str, parameter: str) -> ColumnElement[Any]:
+        """Return the same of a value that is a parameter."""
+        return collate(cast(text(self._text_order(name, _given(parameter))), TextType), "C")
 
     def _range(self, name: str) -> dict[str, Any]:
         """Return the parameters of a range: an inclusive lower and an exclusive upper bound, and their opposites."""
@@ -243,9 +300,9 @@ class Listing:
             ]
         known = [self.table.c[name].is_not(None)] if type_.optional else []
         parameters: dict[str, Any] = {}
-        for bound, compares, text in bounds:
+        for bound, compares, described in bounds:
             self._conditions[f"_by_{bound}"] = and_(compares(order, bindparam(f"_by_{bound}")), *known)
-            parameters[bound] = (given, Field(default=NOT_GIVEN, description=text))
+            parameters[bound] = (given, Field(default=NOT_GIVEN, description=described))
         if type_.optional:
             null = [order == literal_column(f"'{self._nulls[name]}'", order.type)] if name in self._nulls else []
             self._conditions[f"_by_{stem}"] = and_(*null, self.table.c[name].is_(None))
@@ -283,7 +340,7 @@ class Listing:
                 places = list(self._places[name])
                 value = sorted({places.index(one) for one in value})
             if name == "q":
-                value = "%" + re.sub(r"([\\%_])", r"\\\1", value) + "%"
+                value = " ".join(value.split())
             if name in self._any and len(value) == 1:
                 found[f"_by_one_{name}"] = value[0]
             else:
@@ -312,7 +369,10 @@ class Listing:
         condition = self.where(filters)
         if after:
             names = [*(["_after_null"] if has_null else []), "_after_key", "_after_id"]
-            last = tuple_(*(bindparam(name, type_=key.type) for name, key in zip(names, keys, strict=True)))
+            values: list[Any] = [bindparam(name, type_=key.type) for name, key in zip(names, keys, strict=True)]
+            if self.types[name := sort.removeprefix("-")].python is str:
+                values[-2] = self._order_of(name, "_after_key")
+            last = tuple_(*values)
             place = tuple_(*keys)
             condition = and_(condition, place < last if sort.startswith("-") else place > last)
         order = [key.desc() for key in keys] if sort.startswith("-") else keys
@@ -369,6 +429,10 @@ class Listing:
         elif isinstance(key, StrEnum):
             key = list(type(key)).index(key)
         return {"_after_key": key, "_after_id": after_id, "_after_null": null}
+
+
+def _given(name: str) -> str:
+    return f"CAST(:{name} AS text)"
 
 
 def _encoded(data: bytes) -> str:

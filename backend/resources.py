@@ -171,6 +171,8 @@ class Resource(Generic[Row]):
     transferred: type[Transferred] = Transferred
     # The relations of `Changed.links`, each with a description.
     links: ClassVar[Mapping[str, str]] = {}
+    # What an import keeps of its rows (Exported.kept).
+    kept: ClassVar[Any] = None
     # Sentences for the descriptions of PATCH of one and of many.
     on_update, on_update_all = "", ""
 
@@ -246,6 +248,7 @@ class Resource(Generic[Row]):
                 ),
                 row=lambda given, now: given.row(now),
                 limited=self.statements if max_per_user is not None else None,
+                kept=self.kept,
             )
         )
         RESOURCES.append(self)
@@ -371,6 +374,14 @@ class Resource(Generic[Row]):
     def not_found(self) -> Problem:
         """Return the 404: the same whether a row is missing or another user's."""
         return Problem(self.code, f"There is no such {self.noun}.")
+
+    async def create(self, db: Database, user_id: str, row_id: UUID, values: dict[str, Any]) -> Rows:
+        """Make a row, by what `values` returned, and return what `Statements.create` answers."""
+        return await db.run(self.statements.create, user_id, id=row_id, **values)
+
+    async def meant(self, db: Database, user_id: str, named: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what filters that found nothing mean, if they mean others."""
+        return None
 
     async def change(
         self, db: Database, user_id: str, row_id: UUID, changes: dict[str, Any], versions: list[int] | None

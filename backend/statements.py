@@ -86,7 +86,7 @@ class Statements:
         self.matches = or_(VERSIONS.is_(None), table.c.version == func.any(VERSIONS))
         one = select(*self.shown).where(self.this).subquery("_shown")
         self.read = prepared(select(as_json(one), one.c.version))
-        self.create = self._create()
+        self.create = self._create(self.given(self.fields))
         self.update_one = lru_cache(KEPT)(self._update_one)
         self.update_all = lru_cache(KEPT)(self._update_all)
         self.delete_all = lru_cache(KEPT)(self._delete_all)
@@ -145,22 +145,22 @@ class Statements:
         one = select(*self.shown).where(self.this).subquery("_shown")
         return sql(select(as_json(one), one.c.version, *columns).select_from(self.table.join(one, self.this)))
 
-    def _create(self) -> Logged:
+    def _create(self, given: dict[str, Any], *conditions: ColumnElement[bool]) -> Logged:
         """Make a row. The answer: its JSON and version, whether it is new, and whether it is as the body says.
 
         An Idempotency-Key makes the id, so that a repeat meets the row that the first request made. DO UPDATE, because
-        DO NOTHING would return no row. There is none only where the user has `max_per_user` already.
+        DO NOTHING would return no row. There is none only where the user has `max_per_user` already, or one of the
+        conditions does not hold.
         """
-        given = self.given(self.fields)
         values = {name: bindparam(name) for name in ("user_id", "id")} | given | self.made()
         insert = upsert(self.table)
-        if self.max_per_user is None:
+        if self.max_per_user is None and not conditions:
             insert = insert.values(values)
         else:
             known = exists(select(self.table.c.id).where(self.this))
             row = select(*(cast(value, self.table.c[name].type) for name, value in values.items()))
             room = or_(known, self.room_for(literal_column("1")))
-            insert = insert.from_select(list(values), row.where(room), include_defaults=False)
+            insert = insert.from_select(list(values), row.where(room, *conditions), include_defaults=False)
         same = and_(*(self.table.c[name].is_not_distinct_from(value) for name, value in given.items()))
         new = (
             insert.on_conflict_do_update(index_elements=["user_id", "id"], set_={"id": self.table.c.id})

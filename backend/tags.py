@@ -32,6 +32,7 @@ from backend.export_import import EXPORTED, Exported
 from backend.fields import MAX_USER_ID_LENGTH
 from backend.problems import BODY_PROBLEMS, CODES, PATTERN_MESSAGES, Problem, invalid, responses
 from backend.routing import UserRoute
+from backend.spelling import kept, letters, patterns, spelled
 from backend.statements import as_json, count
 from backend.tasks import TagName, tasks
 
@@ -87,7 +88,10 @@ NamePath = Annotated[TagName, Path(description="The tag's name, percent-encoded.
 
 tag: Any = Tag.__table__  # type: ignore[attr-defined]
 task, OWN = tasks.statements.table, tasks.statements.own
-NAME, NEW_NAME = cast(bindparam("name"), Text), cast(bindparam("new_name"), Text)
+GIVEN, AS_IS = cast(bindparam("name"), Text), cast(bindparam("_as_is"), Text)
+NAME = spelled("_name")[literal_column("1")]
+# A tag is renamed to one that there is as it is spelled; but to its own letters as they are given.
+NEW_NAME = func.coalesce(AS_IS, spelled("_new_name")[literal_column("1")])
 OWN_TAG = tag.c.user_id == bindparam("user_id")
 
 LOGGED["tags"] = LoggedTable(tag, tag.c.name, (tag.c.name, tag.c.color))
@@ -100,6 +104,7 @@ EXPORTED.append(
         given=NamedTag,
         row=lambda given, _: given.model_dump(),
         only=tag.c.color.is_not(None),
+        kept=kept("name"),
     )
 )
 
@@ -114,7 +119,8 @@ def _used(name: ColumnElement[str]) -> Any:
     return task.c.tags.contains(array([name]))
 
 
-EXISTS = or_(exists().where(OWN, _used(NAME)), exists().where(OWN_TAG, tag.c.name == NAME))
+def _exists(name: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(exists().where(OWN, _used(name)), exists().where(OWN_TAG, tag.c.name == name))
 
 
 def _list() -> str:
@@ -147,14 +153,14 @@ def _coloured(before: Any, changed: Any) -> Any:
 
 
 def _color() -> Logged:
-    values = {"user_id": bindparam("user_id"), "name": NAME, "color": bindparam("color")}
-    write = upsert(tag).values(values)
+    color = cast(bindparam("color"), tag.c.color.type)
+    write = upsert(tag).from_select(["user_id", "name", "color"], select(bindparam("user_id"), NAME, color))
     changed = (
         write.on_conflict_do_update(index_elements=["user_id", "name"], set_={"color": write.excluded.color})
         .returning(tag.c.name, tag.c.color)
         .cte("_changed")
     )
-    return logged(select(as_json(changed), EXISTS).select_from(changed), _coloured(_before(NAME), changed))
+    return logged(select(as_json(changed), _exists(NAME)).select_from(changed), _coloured(_before(NAME), changed))
 
 
 def _retag(tags: ColumnElement[Any]) -> tuple[Any, Any]:
@@ -188,7 +194,7 @@ def _rename() -> Logged:
     )
     before = _before(NEW_NAME)
     color = func.coalesce(select(merged.c.color).scalar_subquery(), select(before.c.color).scalar_subquery())
-    query = select(color, count(moved) + count(retagged))
+    query = select(NEW_NAME, color, count(moved) + count(retagged))
     return logged(query, forgotten, updated, _coloured(before, merged))
 
 
@@ -199,7 +205,7 @@ def _delete() -> Logged:
 
 
 LIST, COLOR, RENAME, DELETE = _list(), _color(), _rename(), _delete()
-READ = sql(select(select(tag.c.color).where(OWN_TAG, tag.c.name == NAME).scalar_subquery(), EXISTS))
+READ = sql(select(select(tag.c.color).where(OWN_TAG, tag.c.name == GIVEN).scalar_subquery(), _exists(GIVEN)))
 
 
 def _not_found() -> Problem:
@@ -220,9 +226,9 @@ async def list_tags(user: Reader, db: Db) -> Response:
 )
 async def color_tag(name: NamePath, body: TagReplace, user: Writer, db: Db) -> Response:
     """Set a tag's colour; a tag that is in no task yet is made."""
-    if body.name not in (MISSING, name):
+    if body.name is not MISSING and letters(body.name) != letters(name):
         raise invalid(("name", "must be that of the path"))
-    [(tag_json, existed)] = await db.run(COLOR, user.user_id, name=name, color=body.color)
+    [(tag_json, existed)] = await db.run(COLOR, user.user_id, _name=patterns([name]), color=body.color)
     return Response(tag_json, 200 if existed else 201, media_type="application/json")
 
 
@@ -231,16 +237,19 @@ async def rename_tag(name: NamePath, body: TagRename, user: Writer, db: Db) -> N
     """Rename a tag on every task. Onto one that exists, the two become one, and its colour wins."""
     if body.name == name:
         [(color, found)] = await db.run(READ, user.user_id, repeatable=True, name=name)
-    else:
-        [(color, found)] = await db.run(RENAME, user.user_id, name=name, new_name=body.name)
+        if found:
+            return NamedTag(name=name, color=color)
+    as_is = body.name if letters(body.name) == letters(name) else None
+    names: dict[str, Any] = {"_name": patterns([name]), "_new_name": patterns([body.name]), "_as_is": as_is}
+    [(new_name, color, found)] = await db.run(RENAME, user.user_id, **names)
     if not found:
         raise _not_found()
-    return NamedTag(name=body.name, color=color)
+    return NamedTag(name=new_name, color=color)
 
 
 @router.delete("/{name:path}", status_code=204, responses=responses("TAG_NOT_FOUND", "VALIDATION_ERROR"))
 async def delete_tag(name: NamePath, user: Writer, db: Db) -> None:
     """Take a tag off every task, and forget its colour."""
-    [(found,)] = await db.run(DELETE, user.user_id, name=name)
+    [(found,)] = await db.run(DELETE, user.user_id, _name=patterns([name]))
     if not found:
         raise _not_found()

@@ -13,11 +13,12 @@ from sqlmodel import Field
 
 from backend import recurrence
 from backend.completion import TaskStatements, completes, local_due, next_ones
-from backend.database import CONSTRAINTS, Database
+from backend.database import CONSTRAINTS, Database, Rows
 from backend.export_import import Transferred, no_bool
 from backend.fields import COMPOSED, INVISIBLE, VISIBLE, Moment, MomentOrDay, Text, TimeZone, TrimmedText
 from backend.problems import PATTERN_MESSAGES
 from backend.resources import Changed, Owned, ReadOnly, Resource
+from backend.spelling import SPELL, TAGS, kept, patterns
 
 
 class Status(StrEnum):
@@ -168,6 +169,7 @@ class Tasks(Resource[Task]):
     statements: TaskStatements
     statements_of = TaskStatements
     transferred = TransferredTask
+    kept = staticmethod(kept("tags"))
     links: ClassVar = {"next-occurrence": "the next occurrence, where completing a task made one"}
     on_update = (
         "\n\nCompleting a task that recurs makes its next occurrence, once. Reopening it takes that one away again, "
@@ -176,13 +178,29 @@ class Tasks(Resource[Task]):
     on_update_all = "; completing those that recur, and reopening them, too"
 
     def values(self, body: BaseModel) -> dict[str, Any]:
-        """Return what a body sets, by column: with a due date, the offset that it was given in."""
+        """Return what a body sets: with a due date its offset from UTC, and with tags the parameter of `spelled`."""
         values = super().values(body)
         if "due_date" in values:
             given = getattr(body, "due_date", None)
             offset = given.utcoffset() if isinstance(given, datetime) else None
             values["due_offset"] = None if offset is None else offset.total_seconds()
+        if values.get("tags"):
+            values[TAGS] = patterns(values["tags"])
         return values
+
+    async def meant(self, db: Database, user_id: str, named: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the filters with the tags as the caller spells them, if that is another way."""
+        if "_by_tag" not in named:
+            return None
+        [(names,)] = await db.run(SPELL, user_id, repeatable=True, **{TAGS: patterns(named["_by_tag"])})
+        return named | {"_by_tag": names} if {*names} != {*named["_by_tag"]} else None
+
+    async def create(self, db: Database, user_id: str, row_id: UUID, values: dict[str, Any]) -> Rows:
+        """Make a task: one statement, or two where a tag is not known as it is given."""
+        if TAGS not in values:
+            return await super().create(db, user_id, row_id, values)
+        rows = await db.run(self.statements.create_if_known, user_id, id=row_id, **values)
+        return rows or await db.run(self.statements.create_spelled, user_id, id=row_id, **values)
 
     async def change(
         self, db: Database, user_id: str, row_id: UUID, changes: dict[str, Any], versions: list[int] | None

@@ -147,7 +147,11 @@ async def _insert(db: Database, user_id: str, incoming: Incoming) -> dict[str, i
     new = dict.fromkeys((part.name for part in EXPORTED), 0)
     async with db.writing(user_id) as run:
         for part in EXPORTED:
+            keep = None
             while rows := incoming.batch(part.name):
+                if part.kept:
+                    keep = keep or await part.kept(run)
+                    rows = await asyncio.to_thread(keep, rows)
                 [(fits, number)] = await run(part.insertion, _rows=rows)
                 if not fits:
                     detail = "With this import you would have more rows than a user may. Nothing was done."

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from backend.auth import CurrentUser
-from backend.changelog import LOG, LOGGED, LoggedTable
+from backend.changelog import LOG, LOGGED, LoggedTable, whole_sql
 from backend.changes import OLDEST, ChangesPage, Seq, answer, current, names, not_kept
 from backend.database import MANY_ROWS, Db, Logged, quoted, sql
 from backend.problems import Problem, responses
@@ -82,7 +82,7 @@ def _taking_back(number: int, name: str, part: LoggedTable) -> str:
     return f"""
         _seen_{number} AS (
             SELECT
-                {table}.{key} AS key, _target.id, _target.action, row_to_json({table}.*) AS before,
+                {table}.{key} AS key, _target.id, _target.action, {whole_sql(part.table)} AS before,
                 json_populate_record({table}.*, _target.before) AS old
             FROM {table}, _target
             WHERE {table}.user_id = %(user_id)s AND {part.key_is("_target.id")} AND {mine} IN ('created', 'updated')

@@ -103,7 +103,7 @@ class Debian15:
                 stderr=subprocess.DEVNULL,
             )
 
-        run("initdb", "--auth=trust", "-U", "postgres")
+        run("initdb", "--auth=trust", "--encoding=UTF8", "-U", "postgres")
         options = f"-h 127.0.0.1 -p {port} -k ''"
         if self.tls:
             options += " -c ssl=on"

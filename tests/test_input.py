@@ -707,7 +707,6 @@ def test_text_that_shows_nothing_is_empty(ann: httpx.Client, text: str) -> None:
 def test_no_tag_is_read_as_part_of_an_array(ann: httpx.Client) -> None:
     tags = [
         "NULL",
-        "null",
         "{}",
         "{NULL}",
         "{a,b}",

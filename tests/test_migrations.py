@@ -34,7 +34,7 @@ def test_up_down_and_up_again(empty_database: str) -> None:
 def test_the_models_and_the_migrations_say_the_same(empty_database: str) -> None:
     migrations.upgrade(empty_database, wait_seconds=5)
     command.check(_config(empty_database))
-    execute(empty_database, "ALTER TABLE task DROP COLUMN description")
+    execute(empty_database, "ALTER TABLE task DROP COLUMN recurrence_rule")
     with pytest.raises(CommandError, match="New upgrade operations detected"):
         command.check(_config(empty_database))
 

@@ -51,7 +51,7 @@ VALUES = {
     "_by_completed_before": "2040-01-01T00:00:00Z",
     "_by_completed_after": "2020-01-01T00:00:00Z",
     "_by_completed_from": "2020-01-01T00:00:00Z",
-    "_by_q": "%task%",
+    "_by_q": "task",
     "_after_id": "01980000-0000-7000-8000-000000000000",
     "_after_null": True,
 }
@@ -59,7 +59,7 @@ AFTER = {"title": "Task 7", "priority": 1}
 # The sorts that an index serves whole, so that a page costs the same wherever it begins and however many come after it.
 INDEXED = {"created_at": "task_newest", "-created_at": "task_newest", "due_date": "task_due_date"}
 INDEXED |= {"completed_at": "task_completed_at"}
-INDEXED |= {"priority": "task_priority", "-priority": "task_priority"}
+INDEXED |= {"priority": "task_priority", "-priority": "task_priority", "title": "task_title", "-title": "task_title"}
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +153,16 @@ def test_each_index_of_a_declared_table_is_looked_up_by_its_filters(postgres: st
     [resource] = [one for one in RESOURCES if one.path == path]
     table, listing = resource.statements.table, resource.listing
     used = {f"{table.name}_newest"}
+    texts = [name for name in listing.sorts if listing.types[name].python is str]
+    by_text = {f"{table.name}_{name}" for name in texts if name not in listing.filters.model_fields}
+    only_sorts = {index for index in table.indexes if index.name in by_text}
     with throwaway_database(postgres) as url:
         migrations.upgrade(url, wait_seconds=5)
         connection = psycopg2.connect(url)
         with connection.cursor() as cursor:
             cursor.execute(f"ALTER TABLE {quoted(table.name)} DROP CONSTRAINT {quoted(table.name + '_pkey')} CASCADE")
             cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SAVEPOINT all_indexes")
-            for index in table.indexes:
+            for index in table.indexes - only_sorts:
                 cursor.execute("ROLLBACK TO all_indexes")
                 for other in table.indexes - {index}:
                     cursor.execute(f"DROP INDEX {quoted(str(other.name))}")
@@ -174,4 +177,4 @@ def test_each_index_of_a_declared_table_is_looked_up_by_its_filters(postgres: st
                     assert quoted(column.name) in conditions[0], f"{index.name} is read, and not looked up by {named}"
                     used.add(str(index.name))
         connection.close()
-    assert used == {str(index.name) for index in table.indexes}, "each index serves a filter"
+    assert used == {str(index.name) for index in table.indexes - only_sorts}, "each index serves a filter"

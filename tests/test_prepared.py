@@ -20,6 +20,7 @@ from backend.connection import Prepared
 from backend.database import IN_TURN, PREFIX, Logged
 from backend.problems import Problem
 from backend.resources import RESOURCES, Resource
+from backend.spelling import patterns
 from backend.tasks import tasks
 from tests.conftest import database, execute, overheard
 from tests.helpers import create, path_of
@@ -112,7 +113,7 @@ async def test_each_user_of_a_prepared_statement_sees_their_own_rows(database_ur
     everything = Prepared("SELECT user_id FROM tag WHERE name = %(name)s")
     async with database(database_url, pool_size=1) as db:
         for user in users:
-            await db.run(tags.COLOR, user, name="home", color=None)
+            await db.run(tags.COLOR, user, _name=patterns(["home"]), color=None)
         for user in users * 10:  # past the five times for which PostgreSQL plans anew
             assert await db.run(everything, user, name="home") == [(user,)]
 

@@ -102,7 +102,7 @@ ABOUT: dict[str, tuple[str, str, dict[str, Any], str]] = {
 
 def test_the_pages_commands_say_that_the_tables_are_protected(own: Own) -> None:
     assert "ok    isolation   row-level security holds on change, tag, task, test_execution, test_result" in own.printed
-    written = (own.copy.folder / "migrations" / "versions" / "0008_add_test_runs.py").read_text()
+    written = (own.copy.folder / "migrations" / "versions" / "0009_add_test_runs.py").read_text()
     assert written.startswith('"""Add test runs."""')
     for name in ("test_execution", "test_result"):
         assert f'    protect("{name}")\n' in written

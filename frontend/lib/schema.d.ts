@@ -1419,7 +1419,7 @@ export interface operations {
                 updated_from?: string;
                 /** @description Updated after this moment. */
                 updated_after?: string;
-                /** @description Part of the title or the description, in any case. */
+                /** @description Words that are all in the title or the description, whatever their case and accents. */
                 q?: string;
                 /** @description `-` in front means descending. */
                 sort?: components["schemas"]["ListTasksSort"];
@@ -1767,7 +1767,7 @@ export interface operations {
                 updated_from?: string;
                 /** @description Updated after this moment. */
                 updated_after?: string;
-                /** @description Part of the title or the description, in any case. */
+                /** @description Words that are all in the title or the description, whatever their case and accents. */
                 q?: string;
             };
             header?: never;
@@ -1918,7 +1918,7 @@ export interface operations {
                 updated_from?: string;
                 /** @description Updated after this moment. */
                 updated_after?: string;
-                /** @description Part of the title or the description, in any case. */
+                /** @description Words that are all in the title or the description, whatever their case and accents. */
                 q?: string;
             };
             header?: never;
