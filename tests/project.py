@@ -27,6 +27,8 @@ class Copy:
         self.environment = {
             name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ
         }
+        # A run of its tests lets nobody else look into pytest's folder, where this run's PostgreSQL has its files.
+        self.environment["PYTEST_DEBUG_TEMPROOT"] = str(self.folder.parent)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
