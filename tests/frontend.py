@@ -163,8 +163,8 @@ def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str) ->
 
 
 def start(frontend: Path, port: int, environment: dict[str, str], stderr: int | None = None) -> "subprocess.Popen[str]":
-    command = ["node", "node_modules/next/dist/bin/next", "start", "--hostname", "localhost", "--port", str(port)]
-    every = {**os.environ, **environment}
+    command = ["node", ".next/standalone/server.js"]
+    every = {**os.environ, "HOSTNAME": "localhost", "PORT": str(port), **environment}
     return subprocess.Popen(command, cwd=frontend, env=every, stdout=subprocess.DEVNULL, stderr=stderr, text=True)
 
 

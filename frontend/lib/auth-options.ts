@@ -4,7 +4,7 @@ import { SignJWT } from "jose";
 import { Pool } from "pg";
 
 import { securityEvents } from "./security-events";
-import { apiUrl } from "./settings";
+import { apiUrlInside as apiUrl } from "./settings";
 
 const url = process.env.BETTER_AUTH_URL ?? "http://localhost:3000";
 
