@@ -137,7 +137,7 @@ class Site:
 
 
 @contextmanager
-def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str) -> Iterator[Site]:
+def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str, **more: str) -> Iterator[Site]:
     port, api_port = free_port(), free_port()
     url = f"http://localhost:{port}"
     with ExitStack() as stack:
@@ -148,6 +148,7 @@ def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str) ->
             "DATABASE_URL": database_url,
             "API_URL": f"http://127.0.0.1:{api_port}",
             "JWT_SIGNING": "secret" if algorithm == "HS256" else "",
+            **more,
         }
         server = start(frontend, port, environment)
         stack.callback(server.wait)

@@ -143,8 +143,9 @@ def deployed(
         )
         if frontend:
             said = yaml.safe_load((root / "deploy" / "compose.yaml").read_text())["services"]["frontend"]["environment"]
-            known = {"DATABASE_URL": pooled, "BETTER_AUTH_SECRET": SECRET, "API_INTERNAL_URL": site.url}
-            server = app.start(frontend, pages, {**dict.fromkeys(said, site.url), **known})
+            known = {"DATABASE_URL": pooled, "BETTER_AUTH_SECRET": SECRET}
+            urls = {name: "" if value.endswith(":-}") else site.url for name, value in said.items()}
+            server = app.start(frontend, pages, urls | known)
             stack.callback(server.wait)
             stack.callback(server.terminate)
             wait_until(lambda: app.answers(f"http://localhost:{pages}/api/auth/ok") or server.poll() is not None)
