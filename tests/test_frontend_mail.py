@@ -6,14 +6,17 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 from queue import Queue
+from subprocess import PIPE
 from typing import Any
 
+import httpx
 import pytest
 from aiosmtpd.controller import Controller
 from playwright.sync_api import Browser, Page, expect
 
-from tests.frontend import PASSWORD, Site, ask, assert_accessible, running, session_of
-from tests.project import PATIENCE_SECONDS, free_port
+from tests.conftest import SECRET
+from tests.frontend import PASSWORD, Site, answers, ask, assert_accessible, running, session_of, start
+from tests.project import PATIENCE_SECONDS, free_port, wait_until
 
 NEW_PASSWORD = "quite another horse"
 
@@ -109,3 +112,23 @@ def test_nobody_learns_whose_address_is_known(site: Site, page: Page) -> None:
     account = {"name": "Bob", "email": "bob@example.test", "password": PASSWORD}
     first, again = (ask(page.context, site, "/sign-up/email", account) for _ in range(2))
     assert first.keys() == again.keys()
+
+
+def test_a_mail_that_cannot_be_sent_keeps_nobody_waiting_and_is_a_line_in_the_log(
+    frontend: Path, empty_database: str
+) -> None:
+    port = free_port()
+    url = f"http://localhost:{port}"
+    own = {"SMTP_URL": f"smtp://127.0.0.1:{free_port()}", "MAIL_FROM": "tasks@example.test", "BETTER_AUTH_URL": url}
+    with start(frontend, port, {"DATABASE_URL": empty_database, "BETTER_AUTH_SECRET": SECRET, **own}, PIPE) as server:
+        try:
+            wait_until(lambda: answers(f"{url}/sign-in") or server.poll() is not None)
+            account = {"name": "Ann", "email": "ann@example.test", "password": PASSWORD}
+            answer = httpx.post(f"{url}/api/auth/sign-up/email", json=account, headers={"Origin": url})
+            assert answer.status_code == 200
+            assert server.stderr is not None
+            line = next(line for line in server.stderr if "could not be sent" in line)
+            assert "Confirm your address" in line
+            assert "ECONNREFUSED" in line
+        finally:
+            server.terminate()
