@@ -76,6 +76,7 @@ def test_an_address_is_confirmed_and_a_forgotten_password_set_anew(site: Site, p
     page.get_by_role("button", name="I am new here").click()
     fill_in(page, "Sign up", Name="Ann", E_mail=address, Password=PASSWORD)
     expect(page.get_by_role("status")).to_contain_text(f"If {address} can have one, a link is on its way")
+    assert_accessible(page, site)
     mailbox.link_of(address, "Confirm your address")
 
     page.get_by_role("button", name="I have an account").click()

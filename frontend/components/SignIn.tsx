@@ -61,7 +61,11 @@ export function SignIn({ token, isExpired, canMail }: Props) {
   return (
     <main className="sign-in">
       <Brand />
-      <p>Your tasks, and nobody else's.</p>
+      <p role="status">
+        {sentTo
+          ? `If ${sentTo} can have one, a link is on its way there. Open it to go on.`
+          : "Your tasks, and nobody else's."}
+      </p>
       {/* post, because GET would put the password into the URL if the form is sent before the script has loaded. */}
       <form className="card" method="post" onSubmit={submit}>
         <h2>{FORMS[form].title}</h2>
@@ -90,7 +94,6 @@ export function SignIn({ token, isExpired, canMail }: Props) {
           </label>
         )}
         {problem && <Notice>{problem}</Notice>}
-        <p role="status">{sentTo && `If ${sentTo} can have one, a link is on its way there. Open it to go on.`}</p>
         <button className="primary" type="submit" disabled={busy}>
           {FORMS[form].submit}
         </button>
