@@ -120,6 +120,11 @@ def prepared(settings: Settings) -> Iterator[str]:
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; its lifespan prepares the database and keeps the key set fresh."""
     logs.configure(settings.log_level, settings.log_format or "json")
+    tracing = None
+    if settings.otel_exporter_otlp_endpoint:
+        from backend.tracing import Tracing  # here, because it needs packages that are not everywhere
+
+        tracing = Tracing(settings.otel_exporter_otlp_endpoint)
     verifier = Verifier.of(settings)
     if verifier.key_set and not verifier.issuers:
         log.warning("issuer_unknown", effect="what the keys of JWKS_URL sign for others counts too: set JWT_ISSUER")
@@ -130,7 +135,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with prepared(settings) as url:
-            database = Database(
+            database = (tracing.database if tracing else Database)(
                 url,
                 pool_size=settings.db_pool_size,
                 wait_seconds=settings.db_wait_seconds,
@@ -164,6 +169,8 @@ def create_app(settings: Settings) -> FastAPI:
             database.close()
             erasing.close()
             await limits.close()
+            if tracing:
+                await tracing.end()
 
     app = FastAPI(
         title="Better Tasks",
@@ -173,6 +180,8 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # FastAPI's own telemetry would also send what users write, to whatever the process has set up.
+        telemetry=tracing.of_requests if tracing else {"tracing": False, "metrics": False, "logs": False},
         # Not by include_router(), which looks for the route twice on each request.
         routes=routes(),
     )

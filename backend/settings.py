@@ -197,6 +197,7 @@ class Settings(BaseSettings):
     root_path: str = ""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_format: Annotated[Literal["json", "console"] | None, Field(validate_default=True)] = None
+    otel_exporter_otlp_endpoint: str | None = None
 
     @field_validator("log_level", "log_format", "environment", mode="before")
     @classmethod
@@ -327,6 +328,11 @@ class Settings(BaseSettings):
         if prefix is None:
             raise ValueError("must be a path like /backend, with one slash in front of each part")
         return prefix
+
+    @field_validator("otel_exporter_otlp_endpoint", mode="after")
+    @classmethod
+    def _otel_exporter_otlp_endpoint(cls, value: str | None) -> str | None:
+        return None if value is None else _http_url(value.strip()).geturl().rstrip("/")
 
     # Better Auth writes its origin into both claims, so either setting also serves as the other.
     @property

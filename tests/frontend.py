@@ -137,7 +137,7 @@ class Site:
 
 
 @contextmanager
-def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str) -> Iterator[Site]:
+def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str, **more: str) -> Iterator[Site]:
     port, api_port = free_port(), free_port()
     url = f"http://localhost:{port}"
     with ExitStack() as stack:
@@ -148,6 +148,7 @@ def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str) ->
             "DATABASE_URL": database_url,
             "API_URL": f"http://127.0.0.1:{api_port}",
             "JWT_SIGNING": "secret" if algorithm == "HS256" else "",
+            **more,
         }
         server = start(frontend, port, environment)
         stack.callback(server.wait)
@@ -163,8 +164,8 @@ def running(frontend: Path, chromium: Browser, postgres: str, algorithm: str) ->
 
 
 def start(frontend: Path, port: int, environment: dict[str, str], stderr: int | None = None) -> "subprocess.Popen[str]":
-    command = ["node", "node_modules/next/dist/bin/next", "start", "--hostname", "localhost", "--port", str(port)]
-    every = {**os.environ, **environment}
+    command = ["node", ".next/standalone/server.js"]
+    every = {**os.environ, "HOSTNAME": "localhost", "PORT": str(port), **environment}
     return subprocess.Popen(command, cwd=frontend, env=every, stdout=subprocess.DEVNULL, stderr=stderr, text=True)
 
 

@@ -1,4 +1,4 @@
-"""The files in deploy/ run together: nginx, three processes of the API, PgBouncer, Redis and PostgreSQL."""
+"""The files in deploy/ run together: nginx, three processes of the API, the app, PgBouncer, Redis and PostgreSQL."""
 
 import os
 import re
@@ -17,8 +17,10 @@ from threading import Event
 
 import httpx
 import pytest
+import yaml
 
 from backend.embedded import EmbeddedServer
+from tests import frontend as app
 from tests.conftest import SECRET, execute, sign
 from tests.helpers import THREE
 from tests.project import Copy, answers, free_port, wait_until
@@ -84,10 +86,12 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 @contextmanager
-def deployed(root: Path, copy: Copy, folder: Path, place: Place, **settings: str) -> Iterator[Site]:
+def deployed(
+    root: Path, copy: Copy, folder: Path, place: Place, frontend: Path | None = None, /, **settings: str
+) -> Iterator[Site]:
     """Run what compose.yaml runs, of the same files: their names and ports changed, and nothing else."""
     folder.chmod(0o755)
-    front, pooler, ports = free_port(), free_port(), [free_port() for _ in range(3)]
+    front, pages, pooler, ports = free_port(), free_port(), free_port(), [free_port() for _ in range(3)]
     direct = str(httpx.URL(place.superuser).copy_with(username="tasks", password=PASSWORD, path="/tasks"))
     pooled = f"postgresql://tasks:{PASSWORD}@127.0.0.1:{pooler}/tasks"
 
@@ -110,6 +114,7 @@ def deployed(root: Path, copy: Copy, folder: Path, place: Place, **settings: str
     proxy = proxy.replace("listen 8080", f"listen 127.0.0.1:{front}")
     for number, port in enumerate(ports, 1):
         proxy = proxy.replace(f"api{number}:8000", f"127.0.0.1:{port}")
+    proxy = proxy.replace("frontend:3000", f"127.0.0.1:{pages}")
     assert "api1" not in proxy
     (folder / "nginx.conf").write_text(proxy)
 
@@ -122,6 +127,9 @@ def deployed(root: Path, copy: Copy, folder: Path, place: Place, **settings: str
         "LOG_LEVEL": "warning",
         **settings,
     }
+    if frontend:
+        keys = f"http://127.0.0.1:{pages}/api/auth/jwks"
+        environment |= {"BETTER_AUTH_URL": f"http://127.0.0.1:{front}", "JWKS_URL": keys, "BETTER_AUTH_SECRET": ""}
     with ExitStack() as stack:
         redis.start()
         stack.callback(redis.stop)
@@ -133,6 +141,15 @@ def deployed(root: Path, copy: Copy, folder: Path, place: Place, **settings: str
             lambda port: copy.start("main.py", "--port", str(port), **environment),
             ports,
         )
+        if frontend:
+            said = yaml.safe_load((root / "deploy" / "compose.yaml").read_text())["services"]["frontend"]["environment"]
+            known = {"DATABASE_URL": pooled, "BETTER_AUTH_SECRET": SECRET}
+            urls = {name: "" if value.endswith(":-}") else site.url for name, value in said.items()}
+            server = app.start(frontend, pages, urls | known)
+            stack.callback(server.wait)
+            stack.callback(server.terminate)
+            wait_until(lambda: app.answers(f"http://localhost:{pages}/api/auth/ok") or server.poll() is not None)
+            assert server.poll() is None
         for number in range(3):
             site.begin(number)
             stack.callback(site.end, number)
@@ -178,6 +195,34 @@ def test_three_processes_behind_nginx_are_one_api(root: Path, copy: Copy, place:
         assert_slow_clients_are_closed_while_others_are_served_and_idle_connections_kept(site)
         assert httpx.get(f"{site.url}/metrics").status_code == 403
         assert_a_token_of_any_length_is_told_the_cure(site)
+
+
+@pytest.mark.parametrize("place", ["a socket"], indirect=True)
+def test_the_app_and_the_api_are_one_site(root: Path, copy: Copy, place: Place, frontend: Path) -> None:
+    with (
+        TemporaryDirectory(prefix="better-tasks-") as folder,
+        deployed(root, copy, Path(folder), place, frontend) as site,
+        httpx.Client(base_url=site.url, headers={"Origin": site.url}, timeout=30) as ann,
+    ):
+        assert ann.get("/").headers["Location"] == "/sign-in"
+        account = {"name": "Ann", "email": "ann@example.test", "password": app.PASSWORD}
+        assert ann.post("/api/auth/sign-up/email", json=account).status_code == 200
+        page = ann.get("/")
+        assert f"connect-src 'self' {site.url};" in page.headers["Content-Security-Policy"]
+        for asset in set(re.findall(r"/_next/static/[^\"\\]+\.(?:js|css)", page.text)):
+            assert "immutable" in ann.get(asset).headers["Cache-Control"], asset
+        assert "Sign out" in page.text
+
+        token = {"Authorization": f"Bearer {ann.get('/api/auth/token').json()['token']}"}
+        task = ann.post("/api/tasks", json={"title": "x"}, headers=token).json()
+        assert ann.get("/api/v1/tasks", headers=token).json() == [task]
+        for path in ("/docs", "/redoc", "/openapi.json", "/health", "/ready", "/health/database"):
+            assert ann.get(path).headers["API-Version"] == "1", path
+        assert ann.get("/nowhere").status_code == 404
+        assert ann.get("/metrics").status_code == 403
+
+        assert ann.post("/api/auth/sign-out", json={}).status_code == 200
+        wait_until(lambda: ann.get("/api/tasks", headers=token).json()["code"] == "TOKEN_REVOKED")
 
 
 def assert_a_token_of_any_length_is_told_the_cure(site: Site) -> None:

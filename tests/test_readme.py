@@ -112,6 +112,17 @@ def test_the_readme_is_short_and_its_links_lead_somewhere(root: Path) -> None:
         assert (root / link).exists(), link
 
 
+def test_each_variable_of_the_page_on_deployment_is_read_by_the_api_the_app_or_the_containers(root: Path) -> None:
+    blocks = re.findall(r"```\w+\n(.*?)```", (root / "docs" / "deploy.md").read_text(), re.DOTALL)
+    named = set(re.findall(r"\b([A-Z]{2,}(?:_[A-Z]+)*)\s?=", "".join(blocks)))
+    containers = (root / "deploy" / "compose.yaml", root / "deploy" / "frontend.Dockerfile")
+    readers = (*containers, *(root / "frontend" / "lib").glob("*.ts"))
+    read = set(re.findall(r"[A-Z_]{2,}", "".join(path.read_text() for path in readers)))
+    read |= {name.upper() for name in Settings.model_fields}
+    assert len(named) > 8
+    assert named - read == set()
+
+
 def test_each_test_that_the_page_on_security_names_is_there(root: Path) -> None:
     named = set(re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", (root / "docs" / "security.md").read_text()))
     assert len(named) > 30

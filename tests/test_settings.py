@@ -66,6 +66,7 @@ def test_a_development_needs_a_secret_and_nothing_else(monkeypatch: pytest.Monke
         "root_path": "",
         "log_level": "info",
         "log_format": "console",
+        "otel_exporter_otlp_endpoint": None,
     }
 
 
@@ -293,7 +294,7 @@ def test_where_one_of_issuer_and_audience_is_set_the_other_is_checked_too(
 
 
 @pytest.mark.parametrize("url", ["app.example", "ftp://app.example", "https://", "https://h:port", "https://h h"])
-@pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "JWKS_URL"])
+@pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "JWKS_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"])
 def test_what_is_no_http_url_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> None:
     [line] = problems(monkeypatch, BETTER_AUTH_SECRET=SECRET, **{name: url})
     assert line == f"{name}: is not a URL: expected http://host or https://host"

@@ -9,64 +9,102 @@ import { problemOf } from "@/lib/words";
 import { Brand } from "./Brand";
 import { Notice } from "./Notice";
 
-export function SignIn() {
+const FORMS = {
+  known: { title: "Sign in", submit: "Sign in" },
+  new: { title: "Create an account", submit: "Sign up" },
+  forgotten: { title: "Forgot your password?", submit: "Send me a link" },
+  reset: { title: "Set a new password", submit: "Set password" },
+};
+const EXPIRED = "This link has expired. Ask for a new one.";
+
+type Props = { token?: string | undefined; isExpired: boolean; canMail: boolean };
+
+export function SignIn({ token, isExpired, canMail }: Props) {
   const router = useRouter();
-  const [isNew, setIsNew] = useState(false);
-  const [problem, setProblem] = useState("");
+  const [form, setForm] = useState<keyof typeof FORMS>(token ? "reset" : isExpired ? "forgotten" : "known");
+  const [problem, setProblem] = useState(isExpired ? EXPIRED : "");
+  const [sentTo, setSentTo] = useState("");
   const [busy, setBusy] = useState(false);
+  const isNew = form === "new";
+
+  function show(next: keyof typeof FORMS) {
+    setForm(next);
+    setProblem("");
+    setSentTo("");
+  }
+
+  function ask(text: (name: string) => string) {
+    const person = { email: text("email"), password: text("password") };
+    if (isNew) return authClient.signUp.email({ ...person, name: text("name") });
+    if (form === "forgotten") return authClient.requestPasswordReset({ email: person.email, redirectTo: "/sign-in" });
+    if (form === "reset") return authClient.resetPassword({ newPassword: person.password, token });
+    return authClient.signIn.email(person);
+  }
 
   async function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const text = (name: string) => String(form.get(name));
-    const person = { email: text("email"), password: text("password") };
+    const data = new FormData(event.currentTarget);
     setBusy(true);
     setProblem("");
-    const asked = isNew ? authClient.signUp.email({ ...person, name: text("name") }) : authClient.signIn.email(person);
-    const found = await problemOf(asked);
-    if (found) {
-      setProblem(found);
-      setBusy(false);
-    } else {
+    const found = await problemOf(ask((name) => String(data.get(name))));
+    if (found) setProblem(found === "Email not verified" ? "Open the link that we have just sent you first." : found);
+    else if (form === "forgotten" || (isNew && canMail)) setSentTo(String(data.get("email")));
+    else {
       router.replace("/");
       router.refresh();
+      if (form !== "reset") return;
+      show("known"); // the new password ended all sessions
     }
+    setBusy(false);
   }
 
   return (
     <main className="sign-in">
       <Brand />
-      <p>Your tasks, and nobody else's.</p>
+      <p role="status">
+        {sentTo
+          ? `If ${sentTo} can have one, a link is on its way there. Open it to go on.`
+          : "Your tasks, and nobody else's."}
+      </p>
       {/* post, because GET would put the password into the URL if the form is sent before the script has loaded. */}
       <form className="card" method="post" onSubmit={submit}>
-        <h2>{isNew ? "Create an account" : "Sign in"}</h2>
+        <h2>{FORMS[form].title}</h2>
         {isNew && (
           <label>
             Name
             <input name="name" autoComplete="name" required />
           </label>
         )}
-        <label>
-          E-mail
-          <input name="email" type="email" autoComplete="email" required />
-        </label>
-        <label>
-          Password
-          <input
-            name="password"
-            type="password"
-            autoComplete={isNew ? "new-password" : "current-password"}
-            minLength={8}
-            required
-          />
-        </label>
+        {form !== "reset" && (
+          <label>
+            E-mail
+            <input name="email" type="email" autoComplete="email" required />
+          </label>
+        )}
+        {form !== "forgotten" && (
+          <label>
+            Password
+            <input
+              name="password"
+              type="password"
+              autoComplete={form === "known" ? "current-password" : "new-password"}
+              minLength={8}
+              required
+            />
+          </label>
+        )}
         {problem && <Notice>{problem}</Notice>}
         <button className="primary" type="submit" disabled={busy}>
-          {isNew ? "Sign up" : "Sign in"}
+          {FORMS[form].submit}
         </button>
-        <button className="link" type="button" onClick={() => setIsNew(!isNew)}>
-          {isNew ? "I have an account" : "I am new here"}
+        <button className="link" type="button" onClick={() => show(form === "known" ? "new" : "known")}>
+          {form === "known" ? "I am new here" : "I have an account"}
         </button>
+        {canMail && form === "known" && (
+          <button className="link" type="button" onClick={() => show("forgotten")}>
+            I forgot my password
+          </button>
+        )}
       </form>
     </main>
   );

@@ -3,8 +3,9 @@ import { admin, type JwtOptions, jwt } from "better-auth/plugins";
 import { SignJWT } from "jose";
 import { Pool } from "pg";
 
+import { canMail, mailing } from "./mail";
 import { securityEvents } from "./security-events";
-import { apiUrl } from "./settings";
+import { apiUrlInside as apiUrl } from "./settings";
 
 const url = process.env.BETTER_AUTH_URL ?? "http://localhost:3000";
 
@@ -39,7 +40,21 @@ const bySharedSecret = () =>
 export const options = {
   baseURL: url,
   database: new Pool({ connectionString: process.env.DATABASE_URL }),
-  emailAndPassword: { enabled: true, revokeSessionsOnPasswordReset: true },
+  emailAndPassword: {
+    enabled: true,
+    revokeSessionsOnPasswordReset: true,
+    ...(canMail && {
+      requireEmailVerification: true,
+      sendResetPassword: mailing("Set a new password", "If you asked for a new password, set it here:"),
+    }),
+  },
+  ...(canMail && {
+    emailVerification: {
+      sendVerificationEmail: mailing("Confirm your address", "Open this link to confirm that this address is yours:"),
+      sendOnSignIn: true,
+      autoSignInAfterVerification: true,
+    },
+  }),
   user: { deleteUser: { enabled: true } },
   plugins: [process.env.JWT_SIGNING === "secret" ? bySharedSecret() : byKeySet(), admin(), securityEvents(apiUrl)],
 } satisfies BetterAuthOptions;

@@ -3,8 +3,11 @@ import { redirect } from "next/navigation";
 
 import { SignIn } from "@/components/SignIn";
 import { auth } from "@/lib/auth";
+import { canMail } from "@/lib/mail";
 
-export default async function Page() {
-  if (await auth.api.getSession({ headers: await headers() })) redirect("/");
-  return <SignIn />;
+/** Also where the link of a mail about a forgotten password leads to, with a token or an error. */
+export default async function Page({ searchParams }: { searchParams: Promise<{ token?: string; error?: string }> }) {
+  const { token, error } = await searchParams;
+  if (!token && !error && (await auth.api.getSession({ headers: await headers() }))) redirect("/");
+  return <SignIn token={token} isExpired={Boolean(error)} canMail={canMail} />;
 }
