@@ -78,6 +78,11 @@ class Site:
     algorithm: str
 
     @property
+    def everything(self) -> str:
+        """Where a list shows all tasks, also without a date and completed."""
+        return f"{self.url}/all?completed=1"
+
+    @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.api_port}"
 
@@ -91,7 +96,7 @@ class Site:
         account = {"name": "Ann", "email": f"{uuid.uuid4().hex}@example.test", "password": PASSWORD}
         ask(context, self, "/sign-up/email", account)
         page = context.new_page()
-        page.goto(self.url)
+        page.goto(self.everything)
         expect(page.get_by_text("Nothing to do")).to_be_visible()
         yield page
         context.close()
@@ -103,7 +108,7 @@ class Site:
             storage_state=page.context.storage_state(), locale="en-GB", timezone_id="Europe/Berlin"
         )
         other = context.new_page()
-        other.goto(self.url)
+        other.goto(self.everything)
         expect(other.get_by_role("region", name="Tasks")).to_have_attribute("aria-busy", "false")
         yield other
         context.close()
@@ -115,7 +120,7 @@ class Site:
         account = {"email": session_of(page)["user"]["email"], "password": PASSWORD}
         ask(context, self, "/sign-in/email", account)
         other = context.new_page()
-        other.goto(self.url)
+        other.goto(self.everything)
         expect(other.get_by_role("region", name="Tasks")).to_have_attribute("aria-busy", "false")
         yield other
         context.close()
@@ -132,6 +137,7 @@ class Site:
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign up").click()
         expect(page.get_by_text("Nothing to do")).to_be_visible()
+        page.goto(self.everything)
         yield page
         context.close()
 

@@ -179,7 +179,7 @@ def test_a_person_who_changes_the_password_goes_on_with_a_new_session(site: Site
         ask(page.context, site, "/change-password", {**passwords, "revokeOtherSessions": True})
         are_out(other)
         are_revoked(api, other_api)
-        page.goto(site.url)
+        page.goto(site.everything)
         add(page, "Still here")
 
 

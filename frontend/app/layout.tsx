@@ -2,7 +2,13 @@ import type { Metadata } from "next";
 import type { ReactNode } from "react";
 
 import "@fontsource-variable/inter/wght.css";
-import "./globals.css";
+import "./styles/page.css";
+import "./styles/fields.css";
+import "./styles/sign-in.css";
+import "./styles/new-task.css";
+import "./styles/filters.css";
+import "./styles/list.css";
+import "./styles/notices.css";
 
 export const metadata: Metadata = { title: "Better Tasks", description: "Your tasks, and nobody else's" };
 

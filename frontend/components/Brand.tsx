@@ -1,9 +1,9 @@
 import { CircleCheckBig } from "lucide-react";
 
-export function Brand() {
+export function Brand({ as: Element = "p" }: { as?: "p" | "h1" }) {
   return (
-    <h1 className="brand">
+    <Element className="brand">
       <CircleCheckBig aria-hidden /> Better Tasks
-    </h1>
+    </Element>
   );
 }

@@ -3,7 +3,7 @@
 import { Plus } from "lucide-react";
 import { type FormEvent, type RefObject, useRef, useState } from "react";
 
-import type { NewTask as NewTaskBody } from "@/lib/api";
+import type { NewTask as NewTaskBody, Task } from "@/lib/api";
 import { useAdd } from "@/lib/tasks";
 
 import { Notice } from "./Notice";
@@ -16,7 +16,12 @@ interface Adding {
   problem?: string;
 }
 
-export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement | null> }) {
+interface Props {
+  titleField: RefObject<HTMLInputElement | null>;
+  adds: Partial<NewTaskBody>; // what it has unless the form says otherwise
+}
+
+export function NewTask({ titleField, adds }: Props) {
   const add = useAdd();
   const [open, setOpen] = useState(false);
   const [failed, setFailed] = useState<Adding[]>([]);
@@ -86,7 +91,7 @@ export function NewTask({ titleField }: { titleField: RefObject<HTMLInputElement
           </button>
         </div>
         <div hidden={!open}>
-          <TaskFields />
+          <TaskFields key={JSON.stringify(adds)} task={adds as Partial<Task>} />
         </div>
       </form>
       {failed.map((adding) => (

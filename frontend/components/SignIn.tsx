@@ -60,7 +60,7 @@ export function SignIn({ token, isExpired, canMail }: Props) {
 
   return (
     <main className="sign-in">
-      <Brand />
+      <Brand as="h1" />
       <p role="status">
         {sentTo
           ? `If ${sentTo} can have one, a link is on its way there. Open it to go on.`

@@ -1,19 +1,24 @@
+import { useRef } from "react";
+
 import type { Task, TaskChanges } from "@/lib/api";
-import { fromLocal, toLocal } from "@/lib/dates";
+import { dayOf, dueOf, timeOf, timeZone } from "@/lib/dates";
 import { PRIORITIES, RULES, ruleInWords, STATUSES } from "@/lib/words";
 
 import { Options } from "./Options";
 
 /** The fields of a task, except its title. */
-export function TaskFields({ task }: { task?: Task }) {
+export function TaskFields({ task }: { task?: Partial<Task> }) {
   const rule = task?.recurrence_rule ?? "";
+  const due = task?.due_date ?? "";
+  const on = due && dayOf(due);
+  const day = useRef<HTMLInputElement>(null);
   return (
     <div className="fields">
       <label className="wide">
         Description
         <textarea name="description" dir="auto" maxLength={1000} rows={2} defaultValue={task?.description ?? ""} />
       </label>
-      {task && (
+      {task?.status && (
         <label>
           Status
           <select name="status" defaultValue={task.status}>
@@ -28,23 +33,35 @@ export function TaskFields({ task }: { task?: Task }) {
         </select>
       </label>
       <label>
-        Due
+        Due on
         <input
-          name="due_date"
-          type="datetime-local"
-          max="9999-12-31T23:59"
-          defaultValue={task?.due_date ? toLocal(task.due_date) : ""}
+          ref={day}
+          name="day"
+          type="date"
+          max="9999-12-31"
+          required={rule !== ""}
+          defaultValue={on.length > 10 ? "" : on} // here it is in the year 10000
         />
       </label>
       <label>
+        At
+        <input name="time" type="time" defaultValue={due && timeOf(due)} />
+      </label>
+      <label>
         Repeats
-        <select name="recurrence_rule" defaultValue={rule}>
+        <select
+          name="recurrence_rule"
+          defaultValue={rule}
+          onChange={({ target }) => {
+            if (day.current) day.current.required = target.value !== ""; // a rule needs a day to begin with
+          }}
+        >
           <Options of={{ ...RULES, [rule]: ruleInWords(rule) }} />
         </select>
       </label>
       <label>
         Tags, with commas
-        <input name="tags" defaultValue={task?.tags.join(", ") ?? ""} placeholder="home, garden" />
+        <input name="tags" defaultValue={task?.tags?.join(", ") ?? ""} placeholder="home, garden" />
       </label>
     </div>
   );
@@ -55,15 +72,16 @@ const READ: Record<string, (text: string) => unknown> = {
   description: (text) => text || null,
   status: (text) => text,
   priority: (text) => text,
-  due_date: (text) => (text ? fromLocal(text) : null),
   recurrence_rule: (text) => text || null,
   tags: (text) => [...new Set(text.split(",").map((name) => name.trim()))].filter(Boolean),
 };
 
 /** The values of the task's fields that the form has. */
 export function readFields(form: HTMLFormElement): TaskChanges {
-  const said = [...new FormData(form)].map(([name, text]) => [name, READ[name]?.(String(text).trim())]);
-  return Object.fromEntries(said);
+  const { day, time, ...texts } = Object.fromEntries(new FormData(form)) as Record<string, string>;
+  const said = Object.entries(texts).map(([name, text]) => [name, READ[name]?.(text.trim())]);
+  const due = day ? { due_date: dueOf(day, time ?? ""), time_zone: timeZone() } : { due_date: null, time_zone: null };
+  return { ...Object.fromEntries(said), ...due };
 }
 
 /** The values of a form that differ from those before. */

@@ -1,11 +1,12 @@
 "use client";
 
 import { ListTodo, SearchX } from "lucide-react";
-import { useCallback, useEffect, useRef, useState } from "react";
+import { Fragment, useCallback, useEffect, useRef, useState } from "react";
 
 import type { Filters, Task } from "@/lib/api";
 import { useTags, useTasks } from "@/lib/tasks";
 import { SignedOutError } from "@/lib/token";
+import type { View } from "@/lib/views";
 
 import { Notice } from "./Notice";
 import { TaskRow } from "./TaskRow";
@@ -22,7 +23,13 @@ function withHeld(listed: Map<string, Task>, held: ReadonlyMap<string, Task>, sh
   return tasks;
 }
 
-export function TaskList({ filters }: { filters: Filters }) {
+interface Props {
+  view: View;
+  filters: Filters;
+  today: string;
+}
+
+export function TaskList({ view, filters, today }: Props) {
   const { data, error, isPending, isPlaceholderData, isFetching, refetch, ...next } = useTasks(filters);
   const { hasNextPage, fetchNextPage, isFetchingNextPage, isFetchNextPageError } = next;
   const colors = new Map(useTags().data?.map((tag) => [tag.name, tag.color]));
@@ -47,8 +54,11 @@ export function TaskList({ filters }: { filters: Filters }) {
     return () => seen.disconnect();
   }, [hasNextPage, isFetching, error, fetchNextPage]);
 
-  const isFiltered = Object.keys(filters).some((name) => name !== "sort");
-  const listed = new Map(data?.pages.flatMap((page) => page.tasks.map((task) => [task.id, task] as const)));
+  const isFiltered = Boolean(filters.q || filters.priority);
+  const found = data?.pages.flatMap((page) => page.tasks.filter((task) => view.has?.(task, today) ?? true));
+  const listed = new Map(found?.map((task) => [task.id, task]));
+  const isInItsOrder = filters.sort === view.filters(today).sort;
+  const headingOf = (task: Task) => (isInItsOrder ? view.heading?.(task, today) : undefined);
   const shown = useRef<Task[]>([]);
   const tasks = withHeld(listed, held, shown.current);
   useEffect(() => {
@@ -65,14 +75,25 @@ export function TaskList({ filters }: { filters: Filters }) {
       {data && tasks.length === 0 && (
         <div className="empty">
           {isFiltered ? <SearchX aria-hidden /> : <ListTodo aria-hidden />}
-          <p>{isFiltered ? "No task is like that." : "Nothing to do. Add your first task above."}</p>
+          <p>{isFiltered ? "No task is like that." : view.empty}</p>
         </div>
       )}
       {tasks.length > 0 && (
         <ul className="card tasks">
-          {tasks.map((task) => (
-            <TaskRow key={task.id} task={task} colors={colors} hold={hold} />
-          ))}
+          {tasks.map((task, place) => {
+            const before = tasks[place - 1];
+            const heading = headingOf(task);
+            return (
+              <Fragment key={task.id}>
+                {heading && (!before || headingOf(before) !== heading) && (
+                  <li className="heading">
+                    <h2>{heading}</h2>
+                  </li>
+                )}
+                <TaskRow task={task} colors={colors} hold={hold} />
+              </Fragment>
+            );
+          })}
         </ul>
       )}
       {hasNextPage && (

@@ -52,8 +52,9 @@ export function TaskRow({ task, colors, hold }: Props) {
     return () => {
       if (!element?.contains(document.activeElement)) return;
       // Keep keyboard users in the list: focus the task next to the one that disappears.
-      const next = element.nextElementSibling ?? element.previousElementSibling;
-      next?.querySelector<HTMLElement>(".title")?.focus();
+      const rows = [...(element.parentElement?.querySelectorAll(":scope > .task") ?? [])];
+      const place = rows.indexOf(element);
+      (rows[place + 1] ?? rows[place - 1])?.querySelector<HTMLElement>(".title")?.focus();
     };
   }, []);
 

@@ -2,38 +2,45 @@
 
 import { QueryClientProvider } from "@tanstack/react-query";
 import { LogOut } from "lucide-react";
-import { useRouter } from "next/navigation";
+import { usePathname, useRouter, useSearchParams } from "next/navigation";
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 
-import { type Api, createApi, type Filters } from "@/lib/api";
+import { type Api, createApi } from "@/lib/api";
 import { authClient } from "@/lib/auth-client";
 import { createLive } from "@/lib/live";
 import { createSync } from "@/lib/sync";
 import { AppProvider, createQueries, type Done } from "@/lib/tasks";
+import { useToday } from "@/lib/today";
 import { isTyping } from "@/lib/typing";
+import { refine, viewAt } from "@/lib/views";
 import { problemOf } from "@/lib/words";
 
 import { Brand } from "./Brand";
 import { ConnectionStatus } from "./ConnectionStatus";
-import { FilterBar } from "./FilterBar";
 import { NewTask } from "./NewTask";
 import { Notice } from "./Notice";
+import { TagsPage } from "./TagsPage";
 import { TaskList } from "./TaskList";
+import { Toolbar } from "./Toolbar";
 import { UndoNotice } from "./UndoNotice";
+import { Views } from "./Views";
 
-/** The page with one user's tasks. */
+/** One user's tasks, in the view that the address says. */
 export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }; apiUrl: string }) {
   const router = useRouter();
   const [api] = useState<Api>(() => createApi(apiUrl, user.id));
   const [queries] = useState(() => createQueries(leave));
   const [live] = useState(() => createLive(api, { ...createSync(queries, api), onSignedOut: leave }));
   const connection = useSyncExternalStore(live.subscribe, live.connection, live.connection);
-  const [filters, setFilters] = useState<Filters>({});
+  const path = usePathname();
+  const search = useSearchParams();
+  const today = useToday();
+  const view = viewAt(path);
   const [problem, setProblem] = useState("");
   const [done, setDone] = useState<Done>();
   const forget = useCallback(() => setDone(undefined), []);
   const title = useRef<HTMLInputElement>(null);
-  const search = useRef<HTMLInputElement>(null);
+  const searchField = useRef<HTMLInputElement>(null);
 
   function leave() {
     router.replace("/sign-in");
@@ -49,7 +56,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
   useEffect(() => {
     function onKey(event: KeyboardEvent) {
       if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
-      const field = { n: title, "/": search }[event.key];
+      const field = { n: title, "/": searchField }[event.key];
       if (field) {
         event.preventDefault();
         field.current?.focus();
@@ -69,11 +76,19 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
             <LogOut aria-hidden /> Sign out
           </button>
         </header>
+        <Views />
         <main>
           {problem && <Notice actions={{ "Try again": signOut }}>You are still signed in. {problem}</Notice>}
-          <NewTask titleField={title} />
-          <FilterBar filters={filters} setFilters={setFilters} searchField={search} />
-          <TaskList filters={filters} />
+          <h1>{view?.name ?? "Tags"}</h1>
+          {view ? (
+            <>
+              {path !== "/completed" && <NewTask titleField={title} adds={view.adds?.(today) ?? {}} />}
+              <Toolbar key={`bar ${path}`} searchField={searchField} />
+              <TaskList key={`list ${path}`} view={view} filters={refine(view.filters(today), search)} today={today} />
+            </>
+          ) : (
+            <TagsPage />
+          )}
           <div className="toasts">
             <ConnectionStatus isLost={connection === "lost"} />
             <UndoNotice done={done} close={forget} />

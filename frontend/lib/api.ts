@@ -77,10 +77,7 @@ function seqOf(response: Response): number | undefined {
 }
 
 /** The cursor of the next page. */
-function nextOf(response: Response): string | undefined {
-  const query = response.headers.get("Link")?.match(/<[^>]*\?([^>]*)>; rel="next"/)?.[1];
-  return new URLSearchParams(query).get("cursor") ?? undefined;
-}
+const nextOf = (response: Response) => response.headers.get("Next-Cursor") ?? undefined;
 
 const ifMatch = (task: Task) => ({ "If-Match": `"${task.version}"` });
 
@@ -176,6 +173,18 @@ export function createApi(baseUrl: string, userId: string) {
 
     async tags(): Promise<Tag[]> {
       return (await checked(client.GET("/api/tags"))).data;
+    },
+
+    /** Rename a tag on every task; onto another one, the two become one. */
+    async rename(tag: string, name: string): Promise<{ seq: number | undefined }> {
+      const asked = client.PATCH("/api/tags/{name}", { params: { path: { name: tag } }, body: { name } });
+      return { seq: seqOf((await checked(asked)).response) };
+    },
+
+    /** Take a tag off every task. */
+    async removeTag(name: string): Promise<{ seq: number | undefined }> {
+      const asked = client.DELETE("/api/tags/{name}", { params: { path: { name } } });
+      return { seq: seqOf((await checked(asked)).response) };
     },
 
     async color(name: string, color: string): Promise<void> {

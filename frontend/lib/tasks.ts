@@ -158,6 +158,27 @@ export function useColor() {
   });
 }
 
+/** Rename a tag; onto another one, the two become one. */
+export function useRename() {
+  const { api, offerUndo } = useApp();
+  return useMutation({
+    mutationFn: ({ tag, name }: { tag: string; name: string }) => api.rename(tag, name),
+    onSuccess({ seq }, { tag, name }) {
+      if (seq) offerUndo({ words: `“${tag}” is “${name}” now.`, seq });
+    },
+  });
+}
+
+export function useRemoveTag() {
+  const { api, offerUndo } = useApp();
+  return useMutation({
+    mutationFn: (name: string) => api.removeTag(name),
+    onSuccess({ seq }, name) {
+      if (seq) offerUndo({ words: `The tag “${name}” was deleted.`, seq });
+    },
+  });
+}
+
 /** Fetch the current task, after a change of an outdated version was refused. */
 export function useLookUp() {
   const { api } = useApp();

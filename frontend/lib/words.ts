@@ -1,11 +1,13 @@
 import type { HistoryEntry, Task } from "./api";
 import { readable } from "./dates";
+import { ruleInWords as inWords } from "./rules";
 
 /** Labels for the values of the API. */
 export const STATUSES = { pending: "To do", in_progress: "In progress", completed: "Completed" };
 export const PRIORITIES = { high: "High", medium: "Medium", low: "Low" };
 export const SORTS = {
-  "": "Newest first",
+  "": "In its order",
+  "-created_at": "Newest first",
   due_date: "Due first",
   "-priority": "Urgent first",
   title: "By title",
@@ -15,12 +17,13 @@ export const RULES = {
   "": "never",
   "FREQ=DAILY": "every day",
   "FREQ=WEEKLY": "every week",
-  "FREQ=MONTHLY": "every month",
-  "FREQ=YEARLY": "every year",
+  // Not to leave out the months that have no 31st, nor the years without a 29 February.
+  "FREQ=MONTHLY;SKIP=BACKWARD": "every month",
+  "FREQ=YEARLY;SKIP=BACKWARD": "every year",
 };
 
 export function ruleInWords(rule: string): string {
-  return RULES[rule as keyof typeof RULES] ?? rule;
+  return RULES[rule as keyof typeof RULES] ?? inWords(rule);
 }
 
 /** A sentence for a request without an answer. */
