@@ -207,7 +207,7 @@ def test_the_app_and_the_api_are_one_site(root: Path, copy: Copy, place: Place, 
         assert ann.get("/").headers["Location"] == "/sign-in"
         account = {"name": "Ann", "email": "ann@example.test", "password": app.PASSWORD}
         assert ann.post("/api/auth/sign-up/email", json=account).status_code == 200
-        page = ann.get("/")
+        page = ann.get("/today")
         assert f"connect-src 'self' {site.url};" in page.headers["Content-Security-Policy"]
         for asset in set(re.findall(r"/_next/static/[^\"\\]+\.(?:js|css)", page.text)):
             assert "immutable" in ann.get(asset).headers["Cache-Control"], asset

@@ -48,7 +48,7 @@ def test_one_command_starts_all_of_it_from_a_fresh_clone_and_ends_it_as_one(
         with httpx.Client(base_url=web, headers={"Origin": web}, timeout=60) as person:
             account = {"name": "Ann", "email": "ann@example.test", "password": "correct horse battery"}
             person.post("/api/auth/sign-up/email", json=account).raise_for_status()
-            assert "Ann" in person.get("/").text
+            assert "Ann" in person.get("/today").text
             token = person.get("/api/auth/token").json()["token"]
         me = httpx.get(f"{url}/api/me", headers={"Authorization": f"Bearer {token}"})
         assert me.json()["email"] == "ann@example.test"
