@@ -18,7 +18,7 @@ from backend.database import Logged, prepared
 
 KEPT = 1000  # names of which the letters and the pattern are kept
 TAGS = "_tags"  # is in the place of `tags` among what a body sets, if it names any
-NEWEST = 10_000  # tasks in which a name is first looked for, as it is given
+NEWEST = 50  # tasks in which a name is first looked for, as it is given
 _KNOWN = """
     SELECT unnest(tags) AS name FROM task WHERE user_id = :user_id
     UNION SELECT name FROM tag WHERE user_id = :user_id AND color IS NOT NULL
