@@ -162,3 +162,32 @@ def test_tags_are_renamed_merged_and_deleted(site: Site) -> None:
         page.get_by_label("Delete the tag odd").click()
         expect(page.get_by_label("Name of odd")).to_have_count(0)
         assert {tag["name"] for tag in api.get("/api/tags").json()} == {"home", "house"}
+
+
+def test_one_line_is_a_task_whose_parts_are_seen_and_can_be_taken_for_text(site: Site) -> None:
+    with at_noon(site) as (page, api):
+        page.get_by_role("link", name="All", exact=True).click()
+        field, chips = (
+            page.get_by_label("New task"),
+            page.get_by_role("status", name="Understood").get_by_role("button"),
+        )
+        field.fill("Pay rent tomorrow 9am every month #money !high")
+        expect(chips).to_have_text(["Tomorrow, 9:00", "every month", "#money", "high"])
+        page.keyboard.press("Enter")
+        expect(task(page, "Pay rent")).to_be_visible()
+        [made] = api.get("/api/tasks?q=rent").json()
+        said = ("title", "due_date", "time_zone", "recurrence_rule", "tags", "priority")
+        assert [made[name] for name in said] == [
+            *("Pay rent", "2031-03-30T07:00:00+00:00", "Europe/Berlin", "FREQ=MONTHLY;SKIP=BACKWARD", ["money"], "high")
+        ]
+        field.fill("Read the book of #today tomorrow")
+        expect(chips).to_have_text(["#today", "Tomorrow"])
+        page.keyboard.press("Backspace")
+        expect(chips).to_have_text(["#today"])
+        expect(field).to_have_value("Read the book of #today tomorrow")
+        chips.click()
+        expect(chips).to_have_count(0)
+        page.keyboard.press("Enter")
+        expect(task(page, "Read the book of #today tomorrow")).to_be_visible()
+        [made] = api.get("/api/tasks?q=book").json()
+        assert (made["due_date"], made["tags"]) == (None, [])

@@ -1,13 +1,17 @@
 "use client";
 
-import { Plus } from "lucide-react";
-import { type FormEvent, type RefObject, useRef, useState } from "react";
+import { Calendar, Flag, Plus, Repeat, Tag, X } from "lucide-react";
+import { type FormEvent, type KeyboardEvent, type RefObject, useEffect, useMemo, useRef, useState } from "react";
 
 import type { NewTask as NewTaskBody, Task } from "@/lib/api";
+import { timeZone } from "@/lib/dates";
+import type { parse as Parse, Part } from "@/lib/quick";
 import { useAdd } from "@/lib/tasks";
 
 import { Notice } from "./Notice";
 import { readFields, TaskFields } from "./TaskFields";
+
+const ICONS = { due: Calendar, rule: Repeat, tag: Tag, priority: Flag };
 
 interface Adding {
   body: NewTaskBody;
@@ -24,9 +28,32 @@ interface Props {
 export function NewTask({ titleField, adds }: Props) {
   const add = useAdd();
   const [open, setOpen] = useState(false);
+  const [text, setText] = useState("");
+  const [ignored, setIgnored] = useState<ReadonlySet<string>>(new Set()); // parts of the text that are to stay text
+  const [parse, setParse] = useState<typeof Parse>();
   const [failed, setFailed] = useState<Adding[]>([]);
   const form = useRef<HTMLFormElement>(null);
   const edited = useRef<Adding>(undefined);
+
+  const quick = useMemo(
+    () => (text && parse ? parse(text, { now: new Date(), timeZone: timeZone(), ignored }) : undefined),
+    [text, parse, ignored],
+  );
+  const ignore = (part: Part) => setIgnored((before) => new Set([...before, part.text]));
+
+  useEffect(() => {
+    // Later than the page itself, of which it would be a tenth.
+    import("@/lib/quick").then((loaded) => setParse(() => loaded.parse));
+  }, []);
+
+  function onKey(event: KeyboardEvent<HTMLInputElement>) {
+    const { selectionStart, selectionEnd } = event.currentTarget;
+    if (event.key !== "Backspace" || event.nativeEvent.isComposing || selectionStart !== selectionEnd) return;
+    const part = quick?.parts.find(({ end }) => end === selectionEnd);
+    if (!part) return;
+    event.preventDefault();
+    ignore(part);
+  }
 
   const drop = ({ key }: Adding) => setFailed((before) => before.filter((each) => each.key !== key));
 
@@ -39,7 +66,9 @@ export function NewTask({ titleField, adds }: Props) {
 
   /** The content of the form, with the key of its last attempt if nothing has changed since. */
   function read(element: HTMLFormElement): Adding {
-    const body = readFields(element) as NewTaskBody;
+    const { title, tags, parts: _, ...said } = quick ?? { title: "", tags: [], parts: [] };
+    const form = readFields(element) as NewTaskBody;
+    const body = { ...form, ...said, title: title || form.title, tags: [...new Set([...(form.tags ?? []), ...tags])] };
     const before = edited.current;
     const isSame = before && JSON.stringify(before.body) === JSON.stringify(body);
     return { body, key: isSame ? before.key : crypto.randomUUID(), form: new FormData(element) };
@@ -51,6 +80,8 @@ export function NewTask({ titleField, adds }: Props) {
     // Clear the form for the next task at once, however long the answer takes.
     edited.current = undefined;
     event.currentTarget.reset();
+    setText("");
+    setIgnored(new Set());
     titleField.current?.focus();
   }
 
@@ -62,6 +93,7 @@ export function NewTask({ titleField, adds }: Props) {
     if (present.body.title) setFailed((before) => [...before, { ...present, problem: "You were writing it." }]);
     edited.current = adding;
     setOpen(true);
+    setText(String(adding.form.get("title")));
     for (const [name, text] of adding.form) {
       const field = element.elements.namedItem(name);
       if (field && "value" in field) field.value = String(text);
@@ -82,6 +114,9 @@ export function NewTask({ titleField, adds }: Props) {
             placeholder="What is to be done?"
             maxLength={200}
             required
+            value={text}
+            onChange={(event) => setText(event.target.value)}
+            onKeyDown={onKey}
           />
           <button className="quiet" type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
             {open ? "Less" : "More"}
@@ -89,6 +124,24 @@ export function NewTask({ titleField, adds }: Props) {
           <button className="primary" type="submit">
             Add
           </button>
+        </div>
+        <div className="chips" role="status" aria-label="Understood">
+          {quick?.parts.map((part) => {
+            const Icon = ICONS[part.kind];
+            return (
+              <button
+                key={part.start}
+                type="button"
+                title={`Keep “${part.text}” as text`}
+                onClick={() => {
+                  ignore(part);
+                  titleField.current?.focus();
+                }}
+              >
+                <Icon aria-hidden /> {part.label} <X aria-hidden />
+              </button>
+            );
+          })}
         </div>
         <div hidden={!open}>
           <TaskFields key={JSON.stringify(adds)} task={adds as Partial<Task>} />
