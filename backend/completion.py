@@ -45,9 +45,7 @@ COMPLETED = "completed"
 HANDED_ON = ("user_id", "title", "description", "priority", "tags", "time_zone", "due_offset")
 # What is seen of a recurring task before it is completed.
 SEEN = ("id", "version", "status", "recurrence_rule", "due_date", "due_on", "due_offset", "time_zone")
-
-
-# What is found out of each before it is: the parameters of a completion, and their types.
+# What `next_ones` finds out of each, in parameters of these names and types: its next occurrence, if there is one.
 COMING: dict[str, Any] = {
     "id": Uuid,
     "version": Integer,

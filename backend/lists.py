@@ -51,7 +51,6 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from backend.database import quoted, sql
 from backend.fields import BOUNDS, COMPOSED, Day, Moment, Text, TrimmedText, Type, decimal_of, in_utc
-from backend.folding import folded
 from backend.problems import Problem
 from backend.settings import DeclarationError
 from backend.statements import KEPT, Statements, as_json
@@ -241,16 +240,16 @@ class Listing:
     def _search(self, names: Sequence[str]) -> tuple[Any, Any]:
         """Make the column that holds all the words of some fields, folded, and return the parameter q.
 
-        Each word of q is a pattern for LIKE. PostgreSQL makes them, once for a statement, because it folds text: where
-        no word is left then, nothing is found.
+        Each word of q is a pattern for LIKE. PostgreSQL makes them, once for a statement, because it folds text (by a
+        function of migration 0008): where no word is left then, nothing is found.
         """
         if SEARCHED in self.table.c:
             raise DeclarationError(f"what q is looked for in would be a second column {SEARCHED}: rename the field")
         words = " || ' '::text || ".join(self._as_text(name, or_empty=True) for name in names)
-        column: Column[Any] = Column(SEARCHED, TextType(collation="C"), Computed(folded(f"({words})"), persisted=True))
+        column: Column[Any] = Column(SEARCHED, TextType(collation="C"), Computed(f"folded({words})", persisted=True))
         column.nullable = False
         self.table.append_column(column)
-        escaped = rf"regexp_replace({folded(_given('_by_q'))}, '([\\%_])', '\\\1', 'g')"
+        escaped = rf"regexp_replace(folded({_given('_by_q')}), '([\\%_])', '\\\1', 'g')"
         wanted = f"nullif(btrim(regexp_replace({escaped}, ' +', ' ', 'g')), '')"
         patterns = f"string_to_array('%' || replace({wanted}, ' ', '% %') || '%', ' ')"
         self._conditions["_by_q"] = column.like(func.all(text(patterns)))
@@ -270,7 +269,7 @@ class Listing:
 
     def _text_order(self, name: str, value: str) -> str:
         """Return the SQL of what a text is ordered by: without case and accents, and then as it is; null is last."""
-        order = f'("left"({folded(value)}, {FOLDED}) || chr(1)) || "left"({value}, {AS_IS})'
+        order = f'("left"(folded({value}), {FOLDED}) || chr(1)) || "left"({value}, {AS_IS})'
         return f"COALESCE({order}, chr({sys.maxunicode}))" if self.types[name].optional else order
 
     def _order_of(self, name: str, parameter: str) -> ColumnElement[Any]:

@@ -1,8 +1,8 @@
 """How tags are spelled: one that differs from one of the caller's in case alone becomes that one.
 
-The statement that names tags looks them up among the caller's tasks, the newest first, and two writes of a user never
-run at once (Database.run): what it sees is what there is. A tag that is there as it is given is found first, and that
-is all; the other letters are looked for by a pattern, made here, so that PostgreSQL need not know what case is.
+The statement that names tags looks them up among the caller's tasks, and two writes of a user never run at once
+(Database.run): what it sees is what there is. A tag that a task has as it is given is found first, and that is all; the
+other letters are looked for by a pattern, made here, so that PostgreSQL need not know what case is.
 """
 
 import json
@@ -18,17 +18,11 @@ from backend.database import Logged, prepared
 
 KEPT = 1000  # names of which the letters and the pattern are kept
 TAGS = "_tags"  # is in the place of `tags` among what a body sets, if it names any
-NEWEST = 50  # tasks in which a name is first looked for, as it is given
 _KNOWN = """
     SELECT unnest(tags) AS name FROM task WHERE user_id = :user_id
     UNION SELECT name FROM tag WHERE user_id = :user_id AND color IS NOT NULL
 """
-# Whether a name is that of a tag of the newest tasks.
-_IS_KNOWN = f"""EXISTS (
-    SELECT FROM (
-        SELECT tags FROM task WHERE user_id = :user_id ORDER BY created_at DESC, id DESC LIMIT {NEWEST}
-    ) AS _newest WHERE tags @> ARRAY[_given.name]
-)"""  # noqa: S608
+_IS_KNOWN = "EXISTS (SELECT FROM task WHERE user_id = :user_id AND tags @> ARRAY[_given.name])"
 _SPELLED = f"""
     WITH _known AS MATERIALIZED ({_KNOWN})
     SELECT array_agg(CASE WHEN {_IS_KNOWN} THEN _given.name ELSE coalesce(

@@ -106,13 +106,25 @@ def test_an_address_leads_to_its_view_and_back_to_the_one_before(site: Site) -> 
         page.go_back()
         expect(page.locator(".title")).to_have_text(["Odd"])
         assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
-        page.goto(f"{site.url}/tomorrow")
-        expect(page.get_by_text("nothing", exact=False).first).to_be_visible()
+        answer = page.goto(f"{site.url}/tomorrow")
+        assert answer
+        assert answer.status == 404
+
+
+def test_who_asks_for_the_view_that_is_there_keeps_what_it_shows(site: Site) -> None:
+    with at_noon(site) as (page, _):
+        done(page, "Late").click()
+        page.goto(site.everything)
+        expect(page.locator(".title")).to_have_count(9)
+        page.get_by_role("link", name="All", exact=True).click()
+        expect(page.get_by_label("Completed too")).to_be_checked()
+        expect(page.locator(".title")).to_have_count(9)
+        page.get_by_label("Completed too").uncheck()
+        expect(page.locator(".title")).to_have_count(8)
 
 
 def test_a_day_alone_and_a_day_with_an_hour_can_be_chosen(site: Site) -> None:
     with at_noon(site) as (page, api):
-        page.get_by_role("button", name="Whenever", exact=True)
         page.get_by_role("link", name="All", exact=True).click()
         page.get_by_role("button", name="Whenever", exact=True).click()
         form = page.locator("li form")

@@ -13,7 +13,7 @@ function ViewLink({ path, children }: { path: string; children: ReactNode }) {
   function follow(event: MouseEvent) {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    if (!isHere || location.search) history.pushState(null, "", path);
+    if (!isHere) history.pushState(null, "", path);
     scrollTo(0, 0);
   }
   return (

@@ -1,7 +1,7 @@
 import { CalendarDays, CircleCheck, Inbox, type LucideIcon, Star } from "lucide-react";
 
 import type { Filters, NewTask, Task } from "./api";
-import { addDays, dayInWords, dayOf, earliestStartOf, latestEndOf } from "./dates";
+import { addDays, dayInWords, dayOf, earliestStartOf, latestEndOf, midnight } from "./dates";
 
 const OPEN: Filters = { status: ["pending", "in_progress"] };
 
@@ -60,8 +60,8 @@ function headingOf(day: string, today: string): string {
   const words = dayInWords(day);
   const named = words.charAt(0).toUpperCase() + words.slice(1);
   const isNamed = day >= addDays(today, -1) && day < addDays(today, 7);
-  if (!isNamed) return new Date(`${day}T00:00`).toLocaleDateString(undefined, { dateStyle: "full" });
-  return `${named} · ${new Date(`${day}T00:00`).toLocaleDateString(undefined, { day: "numeric", month: "long" })}`;
+  if (!isNamed) return midnight(day).toLocaleDateString(undefined, { dateStyle: "full" });
+  return `${named} · ${midnight(day).toLocaleDateString(undefined, { day: "numeric", month: "long" })}`;
 }
 
 export const pathOfTag = (name: string) => `/tags/${encodeURIComponent(name)}`;

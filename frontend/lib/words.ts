@@ -23,7 +23,7 @@ export const RULES = {
 };
 
 export function ruleInWords(rule: string): string {
-  return RULES[rule as keyof typeof RULES] ?? inWords(rule);
+  return rule ? inWords(rule) : RULES[""];
 }
 
 /** A sentence for a request without an answer. */
