@@ -640,7 +640,9 @@ def test_tasks_are_found_filtered_sorted_and_completed_ones_deleted(site: Site) 
         expect(page.get_by_text("No task is like that.")).to_be_visible()
         page.go_back()
         page.get_by_label("Search").fill("milk")
+        page.get_by_label("Priority", exact=True).select_option("low")  # before the search is sent
         expect(titles).to_have_text(["Buy milk"])
+        expect(page).to_have_url(re.compile("priority=low&q=milk"))
         page.reload()  # a list is what its address says
         expect(titles).to_have_text(["Buy milk"])
         expect(page.get_by_label("Search")).to_have_value("milk")

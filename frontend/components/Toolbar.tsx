@@ -21,7 +21,7 @@ export function Toolbar({ searchField }: { searchField: RefObject<HTMLInputEleme
   const isCompleted = path === "/completed";
 
   function say(name: string, value: string) {
-    const next = new URLSearchParams(said);
+    const next = new URLSearchParams(location.search); // which is said by now, also within the delay of a search
     if (value) next.set(name, value);
     else next.delete(name);
     setSaid(next);
