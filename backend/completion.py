@@ -35,8 +35,8 @@ from backend.database import Logged
 from backend.fields import in_utc
 from backend.problems import invalid
 from backend.recurrence import Budget, Coming, TooManyError, next_occurrence
-from backend.spelling import TAGS, known, spelled
-from backend.statements import KEPT, Statements, as_json, count
+from backend.spelling import TAGS, known, spelling
+from backend.statements import KEPT, NOW, Statements, as_json, count
 
 # For UUIDv5. Never change this: a task completed again would get a second next occurrence.
 NEXT_NAMESPACE = UUID("c1a8f6cd-7a3e-53ae-9b0a-5f6c6f2a4c11")
@@ -130,7 +130,7 @@ class TaskStatements(Statements):
     def given(self, fields: Iterable[str]) -> dict[str, Any]:
         """Return what a body sets, by column: its tags, where it names any, as the caller spells them."""
         names = {*fields}
-        return super().given(names - {TAGS}) | ({"tags": spelled(TAGS)} if TAGS in names else {})
+        return super().given(names - {TAGS}) | ({"tags": spelling(TAGS).c.names} if TAGS in names else {})
 
     @cached_property
     def create_if_known(self) -> Logged:
@@ -140,19 +140,19 @@ class TaskStatements(Statements):
     @cached_property
     def create_spelled(self) -> Logged:
         """Make a task with its tags as the caller spells them."""
-        return self._create(self.given([*self.fields, TAGS]))
+        return self._create(self.given([*self.fields, TAGS]), true())
 
     def made(self) -> dict[str, Any]:
         """Return what a new task gets beside what its body says."""
         completes = bindparam("status", type_=self.table.c.status.type) == self._completed
         return {"due_offset": bindparam("due_offset"), "completed_at": case((completes, func.now()))}
 
-    def values(self, fields: frozenset[str]) -> dict[str, Any]:
+    def values(self, fields: frozenset[str], now: ColumnElement[Any]) -> dict[str, Any]:
         """Return what an update of these fields sets."""
-        values, task = super().values(fields), self.table.c
+        values, task = super().values(fields, now), self.table.c
         if "status" in fields:
             completes = bindparam("status", type_=task.status.type) == self._completed
-            values["completed_at"] = case((completes, func.coalesce(task.completed_at, func.now())), else_=null())
+            values["completed_at"] = case((completes, func.coalesce(task.completed_at, now)), else_=null())
         if "due_offset" in fields:
             # Answers are in UTC: one that is sent back says nothing of the offset that was given.
             as_it_was = and_(bindparam("due_offset") == literal_column("0"), bindparam("due_date") == task.due_date)
@@ -170,7 +170,8 @@ class TaskStatements(Statements):
         untouched = [table.c.version == literal_column("1"), table.c.status != self._completed]
         for child, parent, _ in self.children:
             untouched.append(not_(exists(select(child.table.c.id).where(child.own, parent == table.c.id))))
-        going = self.before(and_(self.own, table.c.id.in_(made), *untouched), name="_next")
+        # Materialized, as the first CTE: Citus runs one after the other, and this one must see what was before.
+        going = self.before(and_(self.own, table.c.id.in_(made), *untouched), name="_next").prefix_with("MATERIALIZED")
         deletion = delete(table).where(self.own, table.c.id == going.c.id)
         gone = deletion.returning(table.c.id, going.c["_row"]).cte("_gone")
         values = {"next_id": case((not_(opens), table.c.next_id))}
@@ -179,8 +180,11 @@ class TaskStatements(Statements):
     def _update_one(self, fields: frozenset[str]) -> str | Logged:
         """Change one task as any row, and with its status what follows from that."""
         condition = and_(self.this, self.matches)
-        values, _, entries = self._reopened(condition) if "status" in fields else ({}, None, [])
-        return self.changing(fields, condition, [self.table.c.id, self.table.c.version], values, *entries)
+        seen = [self.table.c.id, self.table.c.version]
+        if "status" not in fields:
+            return self.changing(fields, condition, seen)
+        values, going, entries = self._reopened(condition)
+        return self.changing(fields, condition, seen, values, [going], *entries)
 
     def _update_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str | Logged:
         """Change tasks as any rows, and with their status what follows from that. The answer counts none that go."""
@@ -188,8 +192,9 @@ class TaskStatements(Statements):
             return super()._update_all(condition, fields)
         values, going, entries = self._reopened(condition)
         others = self.before(and_(condition, self.table.c.id.not_in(select(going.c.id))))
-        changed = self.update(others, self.own, self.values(fields) | values, self.table.c.id)
-        return logged(select(func.count()).select_from(changed), self.updated(changed), *entries)
+        changed = self.update(others, self.own, self.values(fields, others.c["_now"]) | values, self.table.c.id)
+        query = select(func.count()).select_from(changed).add_cte(going)
+        return logged(query, self.updated(changed), *entries)
 
     def _comes_again(self, fields: frozenset[str]) -> ColumnElement[bool]:
         """Return whether completing a task with these fields makes its next occurrence."""
@@ -231,27 +236,28 @@ class TaskStatements(Statements):
     def _complete_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Logged:
         """Complete all, and make the next occurrences of those seen. The answer: how many; 0 if one changed since."""
         seen = self._seen()
-        matching = self._locked(condition, fields, seen)
+        matching = self._locked(condition, fields)
         same = and_(seen.c.id == matching.c.id, seen.c.version == matching.c.version, matching.c.comes_again)
         unseen = select(matching.c.id).where(matching.c.comes_again, not_(exists(select(seen.c.id).where(same))))
         gone = select(seen.c.id).where(not_(exists(select(matching.c.id).where(same))))
-        changed = self._changed(fields, matching, and_(self.own, not_(exists(unseen)), not_(exists(gone))))
+        # Not joined where the rows are locked: Citus takes no more there than tables.
+        known = matching.outerjoin(seen, seen.c.id == matching.c.id)
+        before = select(*matching.c, seen.c.next_id).select_from(known).cte("_before")
+        changed = self._changed(fields, before, and_(self.own, not_(exists(unseen)), not_(exists(gone))))
         query = select(func.count()).select_from(changed)
         return logged(query, *self._completion(changed, seen))
 
     def _changed(self, fields: frozenset[str], before: Any, condition: ColumnElement[bool]) -> Any:
-        values = self.values(fields)
+        values = self.values(fields, before.c["_now"])
         if "next_id" in before.c:
             values["next_id"] = func.coalesce(before.c.next_id, self.table.c.next_id)
         columns = [*self.columns, self.table.c.due_offset, self.table.c.next_id]
         return self.update(before, condition, values, *columns)
 
-    def _locked(self, condition: ColumnElement[bool], fields: frozenset[str], seen: Any = None) -> Any:
+    def _locked(self, condition: ColumnElement[bool], fields: frozenset[str]) -> Any:
         comes_again = self._comes_again(fields).label("comes_again")
-        query = select(*self._seen_columns, whole(self.table), comes_again).where(condition).order_by(self.table.c.id)
-        if seen is not None:
-            query = query.add_columns(seen.c.next_id)
-            query = query.select_from(self.table.outerjoin(seen, seen.c.id == self.table.c.id))
+        columns = [*self._seen_columns, whole(self.table), NOW, comes_again]
+        query = select(*columns).where(condition).order_by(self.table.c.id)
         return query.with_for_update(of=self.table).cte("_matching")
 
     def _completion(self, changed: Any, seen: Any) -> list[Any]:
@@ -268,6 +274,7 @@ class TaskStatements(Statements):
         values = {name: changed.c[name] for name in HANDED_ON} | {"status": literal_column("'pending'::task_status")}
         values |= {"id": coming.c.next_id, "recurrence_rule": coming.c.recurrence_rule}
         values |= {"due_date": coming.c.due_date, "due_on": coming.c.due_on}
+        values |= dict.fromkeys(("created_at", "updated_at"), changed.c.updated_at)
         values |= self.made_of(values)
         rows = select(*values.values()).select_from(changed.join(coming, changed.c.id == coming.c.id))
         made = rows.where(coming.c.next_id.is_not(None))

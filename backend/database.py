@@ -31,8 +31,16 @@ PREFIX = (
 )
 # What is asked once of a database. A pooler hands out process numbers of its own, so that another one is its sign.
 SERVER = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus'), pg_backend_pid()"
-# Citus hands settings on to its shards only so, and only where each is a message of its own (docs/operations.md).
-PROPAGATE = "SET LOCAL citus.propagate_set_commands = 'local'"
+# Goes before a statement on Citus, after the settings, and hands on those that its shards need. Citus hands a SET on as
+# the whole message that it came in, so these are in a block: there each is a message of its own.
+HAND_ON = """
+    DO $$ BEGIN
+        SET LOCAL citus.propagate_set_commands = 'local';
+        EXECUTE format('SET LOCAL app.user_id = %%L', current_setting('app.user_id'));
+        SET LOCAL TimeZone = 'UTC';
+        SET LOCAL citus.propagate_set_commands = 'none';
+    END $$
+"""
 # Goes before each write that is logged: a user's writes are done one after the other. So what a statement sees is what
 # it changes, and changes are numbered in the order in which they are committed (docs/decisions/0016).
 # A snapshot from before the lock would not do, so the isolation is this one, whatever the database's own is.
@@ -86,7 +94,7 @@ def _unavailable() -> Problem:
 def _problem(error: psycopg2.Error) -> Problem:
     """Return what the caller is told of a database error. The log gets its SQLSTATE, not its message, which
     can quote the caller's data."""
-    state, constraint = error.pgcode, error.diag.constraint_name
+    state, constraint = error.pgcode, error.diag.constraint_name or _named_in(error)
     problem = internal_error()
     if constraint is None and state == UNKNOWN_ZONE:
         problem = invalid(("time_zone", "is not known to the database, whose list of zones is older"))
@@ -99,6 +107,12 @@ def _problem(error: psycopg2.Error) -> Problem:
             problem = _unavailable()
     problem.is_about_values = state is not None and state.startswith(VALUES)
     return problem
+
+
+def _named_in(error: psycopg2.Error) -> str | None:
+    """Return the constraint that a message names: Citus hands on no more of what a shard refuses."""
+    message = error.diag.message_primary or ""
+    return next((name for name in CONSTRAINTS if f'"{name}"' in message), None)
 
 
 def sql(statement: ClauseElement) -> str:
@@ -248,9 +262,8 @@ class Database:
                     return [row[:-1] for row in rows]
 
                 try:
-                    role, *settings = PREFIX.split("; ")
-                    propagate = (PROPAGATE,) if self.distributed else ()
-                    await send("BEGIN", role, *propagate, *settings, IDLE, BEFORE_WRITES, IN_TURN)
+                    hand_on = (HAND_ON,) if self.distributed else ()
+                    await send("BEGIN", PREFIX, IDLE, BEFORE_WRITES, *hand_on, IN_TURN)
                     yield run
                     await send("COMMIT")
                 except BaseException:
@@ -364,11 +377,9 @@ class Database:
                 await author.check()
             self.last_used = time.monotonic()
             if within:
-                for message in parts if self.distributed else ("; ".join(parts),):
-                    rows = await connection.execute(message, values=values)
-                return rows
+                return await connection.execute(*parts, values=values)
             if self.distributed:
-                return await self._run_in_messages(connection, parts, values)
+                return await self._run_in_two_messages(connection, parts, values)
             return await self._run_in_one_message(connection, parts, values)
         except TimeoutError:
             log.error("database_error", error="no answer within the statement timeout")
@@ -393,12 +404,13 @@ class Database:
             return await connection.execute(PREFIX, *parts, values=values)
 
     @staticmethod
-    async def _run_in_messages(connection: Connection, parts: tuple[str, ...], values: dict[str, Any]) -> Rows:
-        """Run a statement in a transaction of several messages, each setting in one of its own, as Citus needs it."""
-        role, *settings = PREFIX.split("; ")
+    async def _run_in_two_messages(connection: Connection, parts: tuple[str, ...], values: dict[str, Any]) -> Rows:
+        """Run a statement in a transaction, as Citus needs it to hand its settings on, and end that."""
+        settings = 1 if parts[0] == BEFORE_WRITES else 0
         try:
-            for message in ("BEGIN", role, PROPAGATE, *settings, *parts):
-                rows = await connection.execute(message, values=values)
+            rows = await connection.execute(
+                "BEGIN", PREFIX, *parts[:settings], HAND_ON, *parts[settings:], values=values
+            )
             await connection.execute("COMMIT")
         except psycopg2.Error:
             if connection.usable:

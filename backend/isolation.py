@@ -5,6 +5,7 @@ from typing import Any
 from backend.database import Database, quoted
 
 ROLE = "task_api"
+ROLES = (ROLE, "task_keeper")
 OWNER = "user_id = nullif(current_setting('app.user_id', true), '')"
 # The policy as PostgreSQL prints it back.
 POLICY = "((user_id)::text = NULLIF(current_setting('app.user_id'::text, true), ''::text))"

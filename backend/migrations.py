@@ -5,6 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import psycopg2
+from sqlalchemy import Engine, create_engine, pool, text
 
 from backend.settings import ROOT, StartError
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 SCRIPTS = ROOT / "migrations"
 SECONDS_BETWEEN_TRIES = 0.2
+# Several starts at once take turns; the second one finds nothing left to do. The number is any, the same in all.
+IN_TURN = text("SELECT pg_advisory_xact_lock(7302544001)")
 
 
 def _config(url: str) -> "Config":
@@ -41,14 +44,24 @@ async def current(db: "Database") -> str | None:
     return rows[0][0] if rows else None
 
 
+def engine_of(url: str) -> Engine:
+    """Return an engine that keeps no connection."""
+    return create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(url), poolclass=pool.NullPool)
+
+
 def upgrade(url: str, wait_seconds: float) -> None:
-    """Bring the database to the newest revision; several at once take turns. Raises StartError."""
+    """Bring the database to the newest revision, and distribute its tables where Citus is. Raises StartError."""
     from alembic import command
     from sqlalchemy.exc import DBAPIError
+
+    from backend.distribution import distribute
 
     _wait_for(url, wait_seconds)
     try:
         command.upgrade(_config(url), "head")
+        with engine_of(url).begin() as connection:
+            connection.execute(IN_TURN)
+            distribute(connection)
     except DBAPIError as error:
         raise StartError(f"The migration failed: {str(error.orig).splitlines()[0]}") from None
 

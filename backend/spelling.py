@@ -67,9 +67,13 @@ def known(parameter: str) -> Any:
 
 def spelled(parameter: str) -> Any:
     """Return the names of a parameter (see `patterns`) as the caller spells them: a value of type text[]."""
+    return select(spelling(parameter).c.names).scalar_subquery()
+
+
+def spelling(parameter: str) -> Any:
+    """Return the same as a CTE of one row, with the column `names`."""
     query = text(_SPELLED.format(parameter=parameter))
-    names = query.columns(column("names", ARRAY(Text))).cte(f"_spelled{parameter}")
-    return select(names.c.names).scalar_subquery()
+    return query.columns(column("names", ARRAY(Text))).cte(f"_spelled{parameter}")
 
 
 SPELL = prepared(select(spelled(TAGS)))

@@ -34,6 +34,7 @@ from backend.database import Logged, prepared, sql
 # How many shapes of one statement are kept: more than clients use, few enough for one who tries them all.
 KEPT = 500
 VERSIONS = cast(bindparam("_versions"), ARRAY(Integer))
+NOW = func.now().label("_now")  # is seen with the rows before a change, because Citus takes no now() in a CASE of it
 
 
 def as_json(rows: Any) -> ColumnElement[str]:
@@ -46,11 +47,11 @@ def count(rows: Any) -> Any:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-def end_of(day: Any, zone: Any) -> ColumnElement[Any]:
+def end_of(day: Any, zone: Any) -> Any:
     """Return the last microsecond of a day in a time zone, or in UTC; null for no day."""
-    following = cast(cast(day, Date) + literal_column("1"), DateTime)
-    moment = func.timezone(func.coalesce(cast(zone, Text), literal_column("'UTC'")), following)
-    return moment - literal_column("interval '1 microsecond'")
+    # Taken away before the zone is given: what depends on a session's time zone may not be in every clause on Citus.
+    last = cast(cast(day, Date) + literal_column("1"), DateTime) - literal_column("interval '1 microsecond'")
+    return func.timezone(func.coalesce(cast(zone, Text), literal_column("'UTC'")), last)
 
 
 class Statements:
@@ -125,11 +126,11 @@ class Statements:
         moments = self.made_of(row)
         return said | {name: moment for name, moment in moments.items() if name in said or zone_alone}
 
-    def values(self, fields: frozenset[str]) -> dict[str, Any]:
+    def values(self, fields: frozenset[str], now: ColumnElement[Any]) -> dict[str, Any]:
         """Return what an update of these fields sets. Naming none changes nothing, and is no new version."""
         values = self.given(fields)
         if fields:
-            values["updated_at"] = func.now()
+            values["updated_at"] = now
         return values | {"version": self.table.c.version + literal_column("1" if fields else "0")}
 
     def room_for(self, more: Any) -> ColumnElement[bool]:
@@ -158,17 +159,19 @@ class Statements:
             insert = insert.values(values)
         else:
             known = exists(select(self.table.c.id).where(self.this))
-            row = select(*(cast(value, self.table.c[name].type) for name, value in values.items()))
             room = or_(known, self.room_for(literal_column("1")))
-            insert = insert.from_select(list(values), row.where(room, *conditions), include_defaults=False)
-        same = and_(*(self.table.c[name].is_not_distinct_from(value) for name, value in given.items()))
+            # In a CTE, because Citus takes no subquery in an INSERT.
+            may = select(and_(room, *conditions).label("may")).cte("_may")
+            row = select(*(cast(value, self.table.c[name].type) for name, value in values.items())).where(may.c.may)
+            insert = insert.from_select(list(values), row, include_defaults=False)
         new = (
             insert.on_conflict_do_update(index_elements=["user_id", "id"], set_={"id": self.table.c.id})
-            .returning(*self.columns, literal_column("xmax = 0").label("_inserted"), same.label("_same"))
+            .returning(*self.columns, literal_column("xmax = 0").label("_inserted"))
             .cte("_changed")
         )
         shown = self.shown_of(new).subquery("_shown")
-        found = [as_json(shown), shown.c.version, new.c["_inserted"], new.c["_same"]]
+        same = and_(*(new.c[name].is_not_distinct_from(value) for name, value in given.items()))
+        found = [as_json(shown), shown.c.version, new.c["_inserted"], same]
         query = select(*found).select_from(new.join(shown, true()))
         made = entry(self.name, new.c.id, CREATED).where(new.c["_inserted"])
         return logged(query, made, done=self._as_it_is(true(), true()))
@@ -178,7 +181,7 @@ class Statements:
 
         They stay so until the change is done: the user's other writes wait for it (Database.run).
         """
-        return select(self.table.c.id, whole(self.table), *columns).where(condition).cte(name)
+        return select(self.table.c.id, whole(self.table), NOW, *columns).where(condition).cte(name)
 
     def update(self, before: Any, condition: ColumnElement[bool], values: dict[str, Any], *columns: Any) -> Any:
         """Return the update of rows that were seen before: these columns of them, and the row for the log."""
@@ -195,17 +198,20 @@ class Statements:
         condition: ColumnElement[bool],
         seen: Sequence[Any],
         more: dict[str, Any] | None = None,
+        first: Sequence[Any] = (),
         *entries: Any,
     ) -> str | Logged:
         """Change one row if the condition holds. The answer: its JSON and version, or nulls; then columns as before.
 
-        `more` is what it sets beside the fields, and `entries` what is logged of that.
+        `more` is what it sets beside the fields, `first` the CTEs that read before it, and `entries` what is logged.
         """
         before = self.before(self.this, *(column.label(f"_{column.name}") for column in seen))
-        changed = self.update(before, and_(self.own, condition), self.values(fields) | (more or {}), *self.columns)
+        values = self.values(fields, before.c["_now"]) | (more or {})
+        changed = self.update(before, and_(self.own, condition), values, *self.columns)
         shown = self.shown_of(changed).subquery("_shown")
         as_before = [before.c[f"_{column.name}"] for column in seen]
         query = select(as_json(shown), shown.c.version, *as_before).select_from(before.outerjoin(shown, true()))
+        query = query.add_cte(*first)
         if not fields:
             return prepared(query)
         return logged(query, self.updated(changed), *entries, done=self._as_it_is(*seen))
@@ -216,7 +222,8 @@ class Statements:
 
     def _update_all(self, condition: ColumnElement[bool], fields: frozenset[str]) -> str | Logged:
         """Change rows. The answer: how many. The condition is one of `Listing.where`."""
-        changed = self.update(self.before(condition), self.own, self.values(fields), self.table.c.id)
+        before = self.before(condition)
+        changed = self.update(before, self.own, self.values(fields, before.c["_now"]), self.table.c.id)
         query = select(func.count()).select_from(changed)
         return logged(query, self.updated(changed)) if fields else sql(query)
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -140,9 +141,14 @@ def _list() -> str:
     return sql(select(as_json(listed)))
 
 
+def _first(query: Any, name: str) -> Any:
+    """Return a CTE that is read before a change, if it is added first: Citus runs one after the other."""
+    return query.cte(name).prefix_with("MATERIALIZED")
+
+
 def _before(name: ColumnElement[str]) -> Any:
     """Return the row of a tag as it is before a change."""
-    return select(tag.c.color, whole(tag)).where(OWN_TAG, tag.c.name == name).cte("_tag_before")
+    return _first(select(tag.c.color, whole(tag)).where(OWN_TAG, tag.c.name == name), "_tag_before")
 
 
 def _coloured(before: Any, changed: Any) -> Any:
@@ -160,7 +166,10 @@ def _color() -> Logged:
         .returning(tag.c.name, tag.c.color)
         .cte("_changed")
     )
-    return logged(select(as_json(changed), _exists(NAME)).select_from(changed), _coloured(_before(NAME), changed))
+    before = _before(NAME)
+    known = _first(select(_exists(NAME).label("existed")), "_known")
+    query = select(as_json(changed), known.c.existed).select_from(changed.join(known, true())).add_cte(before, known)
+    return logged(query, _coloured(before, changed))
 
 
 def _retag(tags: ColumnElement[Any]) -> tuple[Any, Any]:
@@ -194,7 +203,7 @@ def _rename() -> Logged:
     )
     before = _before(NEW_NAME)
     color = func.coalesce(select(merged.c.color).scalar_subquery(), select(before.c.color).scalar_subquery())
-    query = select(NEW_NAME, color, count(moved) + count(retagged))
+    query = select(NEW_NAME, color, count(moved) + count(retagged)).add_cte(before)
     return logged(query, forgotten, updated, _coloured(before, merged))
 
 

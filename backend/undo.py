@@ -77,19 +77,20 @@ def _taking_back(number: int, name: str, part: LoggedTable) -> str:
         found = {column: f"{old}.{column}" for column in written}
         return found | ({"version": f"{counted}.version + 1", "updated_at": "now()"} if versioned else {})
 
-    back, again = values("_old", "_old"), values("(_seen.old)", table)
+    back, again = values("_old", "_old"), values("_seen", table)
+    old = ", ".join(f"_old.{column}" for column in written)
     defaults = part.defaults.replace("'", "''").replace("%", "%%")
     return f"""
         _seen_{number} AS (
             SELECT
-                {table}.{key} AS key, _target.id, _target.action, {whole_sql(part.table)} AS before,
-                json_populate_record({table}.*, _target.before) AS old
-            FROM {table}, _target
+                {table}.{key} AS _key, _target.id AS _id, _target.action AS _action,
+                {whole_sql(part.table)} AS _row, {old}
+            FROM {table}, _target, json_populate_record({table}.*, _target.before) AS _old
             WHERE {table}.user_id = %(user_id)s AND {part.key_is("_target.id")} AND {mine} IN ('created', 'updated')
         ), _gone_{number} AS (
             DELETE FROM {table} USING _seen_{number} AS _seen
-            WHERE {table}.user_id = %(user_id)s AND {table}.{key} = _seen.key AND _seen.action = 'created'
-            RETURNING _seen.id, _seen.before
+            WHERE {table}.user_id = %(user_id)s AND {table}.{key} = _seen._key AND _seen._action = 'created'
+            RETURNING _seen._id AS id, _seen._row AS before
         ), _back_{number} AS (
             INSERT INTO {table} (user_id, {key}, {", ".join(back)})
             SELECT %(user_id)s, _old.{key}, {", ".join(back.values())}
@@ -101,8 +102,8 @@ def _taking_back(number: int, name: str, part: LoggedTable) -> str:
         ), _again_{number} AS (
             UPDATE {table} SET {", ".join(f"{column} = {value}" for column, value in again.items())}
             FROM _seen_{number} AS _seen
-            WHERE {table}.user_id = %(user_id)s AND {table}.{key} = _seen.key AND _seen.action = 'updated'
-            RETURNING _seen.id, _seen.before
+            WHERE {table}.user_id = %(user_id)s AND {table}.{key} = _seen._key AND _seen._action = 'updated'
+            RETURNING _seen._id AS id, _seen._row AS before
         ),
     """
 

@@ -1,15 +1,12 @@
 """How Alembic runs here: on the URL it is handed, or for `uv run alembic`, on the one that the settings name."""
 
-import psycopg2
 from alembic import context
-from sqlalchemy import create_engine, pool, text
 
 from backend.embedded import database_url
+from backend.migrations import IN_TURN, engine_of
 from backend.revisions import complete
 from backend.settings import StartError, load_settings
 from backend.tables import METADATA
-
-LOCK = 7_302_544_001  # any number that is the same in every process that migrates
 
 
 def include_name(name: str | None, type_: str, _parents: object) -> bool:
@@ -18,8 +15,7 @@ def include_name(name: str | None, type_: str, _parents: object) -> bool:
 
 
 def migrate(url: str) -> None:
-    engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(url), poolclass=pool.NullPool)
-    with engine.connect() as connection:
+    with engine_of(url).connect() as connection:
         context.configure(
             connection=connection,
             target_metadata=METADATA,
@@ -28,10 +24,8 @@ def migrate(url: str) -> None:
             process_revision_directives=complete,
         )
         with context.begin_transaction():
-            # Several starts at once take turns; the second one finds nothing left to do.
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            connection.execute(IN_TURN)
             context.run_migrations()
-    engine.dispose()
 
 
 if context.is_offline_mode():

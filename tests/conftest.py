@@ -27,6 +27,7 @@ from backend.database import Database
 from backend.embedded import EmbeddedServer
 from backend.server import KEEP_ALIVE_SECONDS, Protocol
 from backend.settings import Settings
+from tests import citus
 from tests.project import PATIENCE_SECONDS, Copy
 from tests.servers import Redis
 from tests.wire import Wire, tapped
@@ -108,9 +109,14 @@ def execute(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
 def throwaway_database(server: str) -> Iterator[str]:
     """Yield the URL of a new and empty database, which is dropped at the end."""
     name = f"better_tasks_test_{uuid.uuid4().hex[:12]}"
+    url = str(httpx.URL(server).copy_with(path=f"/{name}"))
+    if citus.workers(server):
+        with citus.spread(server, name):
+            yield url
+        return
     execute(server, f"CREATE DATABASE {name}")
     try:
-        yield str(httpx.URL(server).copy_with(path=f"/{name}"))
+        yield url
     finally:
         execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -107,6 +107,18 @@ def statuses(answers: list[httpx.Response]) -> Counter[int]:
     return Counter(answer.status_code for answer in answers)
 
 
+def waiting_for(cursor: Any) -> int:
+    """Return how many wait for what the transaction of a cursor holds, on whichever node."""
+    cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))")
+    [(here,)] = cursor.fetchall()
+    cursor.execute("SELECT to_regclass('citus_lock_waits')")
+    if cursor.fetchall() == [(None,)]:
+        return int(here)
+    cursor.execute("SELECT count(*) FROM citus_lock_waits WHERE blocking_gpid = citus_backend_gpid()")
+    [(elsewhere,)] = cursor.fetchall()
+    return int(here + elsewhere)
+
+
 def meanwhile(url: str, task: dict[str, Any], statement: str, send: Callable[[], httpx.Response]) -> httpx.Response:
     """Return the answer to a request that waits for a transaction with this statement on the task it is about."""
     connection = psycopg2.connect(url)
@@ -118,10 +130,7 @@ def meanwhile(url: str, task: dict[str, Any], statement: str, send: Callable[[],
             answer = threads.submit(send)
             waits = False
             while not (waits or answer.done()):
-                cursor.execute(
-                    "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-                )
-                waits = cursor.rowcount > 0
+                waits = waiting_for(cursor) > 0
             assert waits
             connection.commit()
             return answer.result()

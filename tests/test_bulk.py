@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from tests.conftest import execute, overheard
-from tests.helpers import FULL, Task, assert_problem, create, every, ids
+from tests.helpers import FULL, Task, assert_problem, create, every, ids, waiting_for
 
 DONE = {"status": "completed"}
 EARLY = {"due_date": "2030-01-01T09:00:00+01:00"}
@@ -431,13 +431,12 @@ def test_bulk_changes_that_name_what_comes_next_leave_no_gap_and_nothing_twice(
 def while_changing(url: str, task: Task, change: str) -> Iterator[Callable[[Future[Any]], None]]:
     """Hold a change of a task back, uncommitted, until the caller says which request waits for it."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('app.user_id', %s, true), pg_backend_pid()", (task["user_id"],))
-        [(_, own_pid)] = cursor.fetchall()
-        cursor.execute(f"UPDATE task SET version = version + 1, {change} WHERE id = %s", (task["id"],))
+        cursor.execute("SELECT set_config('app.user_id', %s, true)", (task["user_id"],))
+        mine = (task["user_id"], task["id"])
+        cursor.execute(f"UPDATE task SET version = version + 1, {change} WHERE user_id = %s AND id = %s", mine)
 
         def commit_when_awaited_by(request: Future[Any]) -> None:
-            waiting = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-            while not execute(url, waiting, own_pid):
+            while not waiting_for(cursor):
                 assert not request.done(), "the request did not wait"
             connection.commit()
 

@@ -13,7 +13,7 @@ import pytest
 from backend.database import ONCE
 from backend.resources import RESOURCES
 from tests.conftest import execute, overheard, serving, settings, sign
-from tests.helpers import assert_problem, at_once, create, path_of
+from tests.helpers import assert_problem, at_once, create, path_of, waiting_for
 from tests.samples import body_of, made
 from tests.wire import Wire
 
@@ -270,13 +270,7 @@ def test_a_write_that_may_still_be_done_is_done_once(swallowed: Swallowed, datab
         answer = pool.submit(client.patch, path_of(task), json={"title": "y"})
 
         def waiting(number: int) -> Callable[[], bool]:
-            def look() -> bool:
-                cursor.execute(
-                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-                )
-                return bool(cursor.fetchone() == (number,))
-
-            return look
+            return lambda: waiting_for(cursor) == number
 
         while not waiting(1)():
             assert not answer.done()
@@ -322,12 +316,8 @@ def test_imports_leave_half_of_the_connections_to_others(
             for user_id in users:
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [user_id])
             answers = [pool.submit(client.post, "/api/import", json=document) for client in importing]
-            waiting = 0
-            while not waiting:
-                cursor.execute(
-                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-                )
-                [(waiting,)] = cursor.fetchall()
+            while not waiting_for(cursor):
+                pass
             for _ in range(20):
                 assert reading.get("/api/tasks").status_code == 200
             connection.commit()
@@ -360,17 +350,11 @@ def test_one_users_waiting_writes_take_no_connection_from_others(
         with connection, connection.cursor() as cursor, ThreadPoolExecutor(8) as pool:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [task["user_id"]])
             answers = [pool.submit(writing.patch, path_of(task), json={"title": str(n)}) for n in range(8)]
-            blocked = (
-                "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-            )
-            waiting = 0
-            while not waiting:
-                cursor.execute(blocked)
-                [(waiting,)] = cursor.fetchall()
+            while not waiting_for(cursor):
+                pass
             for _ in range(20):
                 assert reading.get("/api/tasks").status_code == 200
-            cursor.execute(blocked)
-            assert cursor.fetchall() == [(1,)]
+            assert waiting_for(cursor) == 1
             connection.rollback()
             assert {answer.result().status_code for answer in answers} == {200}
         connection.close()

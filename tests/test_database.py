@@ -100,18 +100,14 @@ async def citus(wire: Wire) -> AsyncIterator[Database]:
         yield db
 
 
-async def test_citus_gets_each_setting_as_a_message_of_its_own(citus: Database, wire: Wire) -> None:
-    assert await citus.run("SELECT current_user, current_setting('app.user_id')", "ann") == [("task_api", "ann")]
-    assert wire.queries == [
-        "BEGIN",
-        "SET LOCAL ROLE task_api",
-        "SET LOCAL citus.propagate_set_commands = 'local'",
-        "SET LOCAL app.user_id = 'ann'",
-        "SET LOCAL statement_timeout = '10s'",
-        "SET LOCAL TimeZone = 'UTC'",
-        "SELECT current_user, current_setting('app.user_id')",
-        "COMMIT",
-    ]
+async def test_on_citus_a_statement_and_all_its_settings_are_one_message(citus: Database, wire: Wire) -> None:
+    asked = "SELECT current_user, current_setting('app.user_id'), current_setting('TimeZone')"
+    user_id = "ann'; $$ %s"
+    assert await citus.run(asked, user_id) == [("task_api", user_id, "UTC")]
+    message, end = wire.queries
+    assert message.startswith("BEGIN; SET LOCAL ROLE task_api; SET LOCAL app.user_id = 'ann''; $$ %s'; ")
+    assert message.endswith(asked)
+    assert end == "COMMIT"
     whoever = "SELECT nullif(current_setting('app.user_id', true), ''), current_user = session_user"
     assert await citus.run(whoever) == [(None, True)]
 
