@@ -45,6 +45,14 @@ def test_what_it_shows_of_the_frontend_is_what_the_frontend_has(guide: str, root
         assert text in (root / path).read_text(), path
 
 
+def test_each_module_that_it_shows_of_the_client_compiles_strictly_as_pasted(guide: str, pasted: Path) -> None:
+    shown = [each for each in snippets(guide, "tsx?") if "better-tasks-client" in each]
+    assert len(shown) == 4
+    for each in shown:
+        name, _, text = each.removeprefix("// ").partition("\n")
+        assert (pasted / name).read_text() == text
+
+
 def test_the_settings_for_neon_auth_are_taken(guide: str) -> None:
     pairs = (line.split("=", 1) for line in snippets(section(guide, "Neon Auth"), "bash")[0].splitlines())
     taken = settings(**{name.lower(): value for name, value in pairs})
