@@ -2,7 +2,7 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import test from "node:test";
 
-import { type Changes, createApi, isConflict, type Options, type Task } from "better-tasks-client";
+import { type Changes, claimsOf, createApi, isConflict, type Options, type Task } from "better-tasks-client";
 
 const { API_URL: url = "", TOKEN: token = "" } = process.env;
 const newApi = (options: Partial<Options> = {}) => createApi({ url, getToken: async () => token, ...options });
@@ -84,6 +84,25 @@ test("a token that is refused is asked for anew, once for all requests at a time
   equal((await api.list()).tasks.length, 1);
 });
 
+test("a token is asked for anew when three quarters of its life are over", async (t) => {
+  let now = 0;
+  t.mock.method(performance, "now", () => now);
+  const asked: boolean[] = [];
+  const api = newApi({
+    async getToken({ fresh }) {
+      asked.push(fresh);
+      return token;
+    },
+  });
+  const { iat = 0, exp = 0 } = claimsOf(token);
+  for (const part of [0, 0.74, 0.76, 1.49, 1.53]) {
+    now = part * (exp - iat) * 1000;
+    await api.tags();
+    equal(asked.length, 1 + Math.floor(part / 0.75));
+  }
+  deepEqual(asked, [false, false, false]);
+});
+
 test("a token that is refused again is an error with the API's sentence and code", async () => {
   let asked = 0;
   const api = newApi({ getToken: async () => `not-a-token-${asked++}` });
@@ -153,8 +172,8 @@ test("events go on after the last one that was told of", async () => {
   await cut.follow({
     signal: page.signal,
     async onOpen(isResumed) {
-      opened.push(isResumed);
-      if (!isResumed) await api.add({ title: "First" });
+      if (opened.push(isResumed) === 1) await api.add({ title: "First" });
+      else if (!isResumed) page.abort();
     },
     async onChanges(changes) {
       pages.push(changes);
