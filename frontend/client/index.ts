@@ -50,6 +50,9 @@ function seqOf(response: Response): number | undefined {
   return said === null ? undefined : Number(said);
 }
 
+/** The same, of a request whose answer has nothing else to say. */
+const made = async (asked: Promise<Answer<unknown>>) => ({ seq: seqOf((await checked(asked)).response) });
+
 /** The cursor of the next page. */
 const nextOf = (response: Response) => response.headers.get("Next-Cursor") ?? undefined;
 
@@ -189,20 +192,16 @@ export function createApi({ url, getToken, fetch: ask = (...request) => fetch(..
 
     /** Change a task, if it still has the version given; otherwise the error's code is PRECONDITION_FAILED. */
     async change(task: Known, body: TaskChanges): Promise<{ task: Task; seq: number | undefined }> {
-      const params = paramsOf(task);
-      const { data, response } = await checked(http.PATCH("/api/tasks/{id}", { params, body }));
+      const { data, response } = await checked(http.PATCH("/api/tasks/{id}", { params: paramsOf(task), body }));
       return { task: data, seq: seqOf(response) };
     },
 
     /** Delete a task, if it still has the version given; no error if it is already gone. */
     async remove(task: Known): Promise<{ seq: number | undefined }> {
-      const params = paramsOf(task);
-      try {
-        return { seq: seqOf((await checked(http.DELETE("/api/tasks/{id}", { params }))).response) };
-      } catch (error) {
+      return made(http.DELETE("/api/tasks/{id}", { params: paramsOf(task) })).catch((error) => {
         if (isGone(error)) return { seq: undefined };
         throw error;
-      }
+      });
     },
 
     /** Change every task that filters find, of which there must be one at least. */
@@ -220,8 +219,9 @@ export function createApi({ url, getToken, fetch: ask = (...request) => fetch(..
     /** A page of what was done to a task, the newest first, and the cursor of the next page. */
     async history(id: string, cursor?: string, limit = 10) {
       const query = cursor ? { limit, cursor: Number(cursor) } : { limit };
-      const asked = http.GET("/api/tasks/{id}/history", { params: { path: { id }, query } });
-      const { data, response } = await checked(asked);
+      const { data, response } = await checked(
+        http.GET("/api/tasks/{id}/history", { params: { path: { id }, query } }),
+      );
       const user = tokens.user();
       const entries = data.map((entry): HistoryEntry => ({ ...entry, by: entry.by === user ? undefined : entry.by }));
       return { entries, next: nextOf(response) };
@@ -238,14 +238,12 @@ export function createApi({ url, getToken, fetch: ask = (...request) => fetch(..
 
     /** Rename a tag on every task; onto another one, the two become one. */
     async rename(tag: string, name: string): Promise<{ seq: number | undefined }> {
-      const asked = http.PATCH("/api/tags/{name}", { params: { path: { name: tag } }, body: { name } });
-      return { seq: seqOf((await checked(asked)).response) };
+      return made(http.PATCH("/api/tags/{name}", { params: { path: { name: tag } }, body: { name } }));
     },
 
     /** Take a tag off every task. */
     async removeTag(name: string): Promise<{ seq: number | undefined }> {
-      const asked = http.DELETE("/api/tags/{name}", { params: { path: { name } } });
-      return { seq: seqOf((await checked(asked)).response) };
+      return made(http.DELETE("/api/tags/{name}", { params: { path: { name } } }));
     },
 
     async color(name: string, color: string): Promise<void> {
