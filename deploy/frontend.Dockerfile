@@ -4,6 +4,7 @@ ENV NEXT_TELEMETRY_DISABLED=1
 WORKDIR /app
 # Packages first, because they change less often than the code.
 COPY package.json package-lock.json ./
+COPY client/package.json client/
 RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
 COPY . .
 # Better Auth wants a secret to be loaded with. Nothing of it is kept: the app reads its settings when it starts.

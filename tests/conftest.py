@@ -37,7 +37,7 @@ TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
 for name in Settings.model_fields:
     os.environ.pop(name.upper(), None)
 
-pytest_plugins = ["tests.frontend", "tests.guide", "tests.plugins"]
+pytest_plugins = ["tests.frontend", "tests.guide", "tests.plugins", "tests.typescript"]
 SECRET = "a secret of the tests, with more than 32 characters"
 
 

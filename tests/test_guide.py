@@ -39,10 +39,18 @@ def test_an_app_that_is_connected_as_it_says_has_its_users_tasks(
 
 def test_what_it_shows_of_the_frontend_is_what_the_frontend_has(guide: str, root: Path) -> None:
     shown = [each for each in snippets(guide, "ts") if each.startswith("// frontend/")]
-    assert len(shown) == 5
+    assert len(shown) == 4
     for each in shown:
         path, _, text = each.removeprefix("// ").partition("\n")
         assert text in (root / path).read_text(), path
+
+
+def test_each_module_that_it_shows_of_the_client_compiles_strictly_as_pasted(guide: str, pasted: Path) -> None:
+    shown = [each for each in snippets(guide, "tsx?") if "better-tasks-client" in each]
+    assert len(shown) == 4
+    for each in shown:
+        name, _, text = each.removeprefix("// ").partition("\n")
+        assert (pasted / name).read_text() == text
 
 
 def test_the_settings_for_neon_auth_are_taken(guide: str) -> None:

@@ -61,7 +61,7 @@ def test_openapi_typescript_makes_types_that_a_strict_client_compiles_with(
         run = subprocess.run([packages / ".bin" / program, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
     # What the frontend is written against.
-    same = (tmp_path / "schema.d.ts").read_text() == (root / "frontend" / "lib" / "schema.d.ts").read_text()
+    same = (tmp_path / "schema.d.ts").read_text() == (root / "frontend" / "client" / "schema.d.ts").read_text()
     assert same, "The API has changed. With it running, run: npm --prefix frontend run types"
 
 

@@ -1,11 +1,15 @@
 """The recipes of docs/better-auth.md: what Better Auth's plugins give works with the API, as the page says."""
 
+import os
 import re
+import subprocess
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import pytest
 from jose import jwt
 
 from tests.conftest import execute
@@ -65,6 +69,41 @@ def test_the_token_of_a_mobile_apps_session_becomes_a_jwt(
     signed_in = person.sign_in()
     for token in (signed_in.headers["set-auth-token"], signed_in.json()["token"]):
         assert '"title":"Mine"' in plugins.run(exchange, tmp_path, SESSION_TOKEN=token)
+
+
+PHONE = """
+import { authClient, newApi } from "./js/api.js";
+const account = { name: "Ann", email: process.env.EMAIL, password: "correct horse battery" };
+const { error } = await authClient.signUp.email(account);
+if (error) throw new Error(error.message);
+await newApi().add({ title: "From the phone" });
+for await (const task of newApi().all()) console.log(task.title);
+"""
+
+
+def ran(folder: Path, program: str, **environment: str) -> str:
+    """Return what a program of the page prints in Node."""
+    every = {"PATH": os.environ["PATH"], **environment}
+    ended = subprocess.run(["node", program], cwd=folder, env=every, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_the_client_of_a_mobile_app_signs_up_and_has_its_tasks(plugins: Plugins, stock_api: str, pasted: Path) -> None:
+    (pasted / "phone.js").write_text(PHONE)
+    urls = {"EXPO_PUBLIC_APP_URL": plugins.url, "EXPO_PUBLIC_API_URL": stock_api}
+    assert ran(pasted, "phone.js", **urls, EMAIL=f"{uuid.uuid4()}@example.test") == "From the phone\n"
+
+
+def test_the_script_with_a_key_changes_what_is_overdue(
+    plugins: Plugins, stock_api: str, person: Person, pasted: Path
+) -> None:
+    for title, due in (("Late", "2020-01-31"), ("Early", "2090-01-31")):
+        add(stock_api, person.token(), title=title, due_date=due)
+    variables = {"AUTH": f"{plugins.url}/api/auth", "API_URL": stock_api, "KEY": key_of(person)["key"]}
+    assert ran(pasted, "js/overdue.js", **variables) == "Late was due on 2020-01-31\n"
+    with pytest.raises(AssertionError, match=r"Better Auth answered 403\."):
+        ran(pasted, "js/overdue.js", **variables | {"KEY": "of-nobody"})
 
 
 def test_a_device_has_the_tasks_of_the_person_who_agreed(

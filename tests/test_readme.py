@@ -97,6 +97,31 @@ def test_each_command_of_the_guide_does_what_it_says(root: Path, newcomer: Calla
     assert printed.count('"code":') == 5
 
 
+UV = """#!/bin/bash
+# uv, and uvx as the last of its names, with the packages that the tests run with, in place of those of a registry.
+case "${0##*/} $*" in
+  uvx*) exec "$@" ;;
+  "uv run --with"*) exec python "${@: -1}" ;;
+  *) exec UV "$@" ;;
+esac
+"""
+
+
+def test_the_commands_of_the_guide_make_a_python_client_that_lists_creates_and_patches(
+    root: Path, newcomer: Callable[[str], str], tmp_path: Path
+) -> None:
+    section = (root / "docs" / "api.md").read_text().partition("\n## Generated clients\n")[2]
+    [commands] = re.findall(r"```sh\n(uvx openapi-python-client generate --url .*?)```", section, re.DOTALL)
+    [program] = re.findall(r"```python\n# use_tasks.py\n(.*?)```", section, re.DOTALL)
+    for name in ("uv", "uvx"):
+        (tmp_path / name).write_text(UV.replace("UV", str(shutil.which("uv"))))
+        (tmp_path / name).chmod(0o755)
+    path = f'export PATH="{tmp_path}:{Path(sys.executable).parent}:$PATH"'
+    strict = "mypy --strict --follow-imports=silent use_tasks.py"
+    printed = newcomer(f"{path}\ncat > use_tasks.py <<'END'\n{program}END\n{commands}\n{strict}")
+    assert "['Buy milk']\nBuy oat milk\nSuccess: no issues found" in printed
+
+
 def test_the_guide_lists_every_code(root: Path) -> None:
     text = (root / "docs" / "api.md").read_text()
     listed = set(re.findall(r"`([A-Z_]{8,})`", text)) - {name.upper() for name in Settings.model_fields}

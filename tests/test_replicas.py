@@ -1,8 +1,8 @@
-"""The two clients of docs/api.md, word for word: they keep in step, and do so again after the API was away."""
+"""The clients of docs/api.md that keep in step, word for word: they do so again after the API was away."""
 
 import json
+import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,11 +15,11 @@ import pytest
 
 from tests.conftest import execute, serving, settings, sign
 from tests.helpers import create, every, path_of
-from tests.project import free_port, installed, wait_until
+from tests.project import free_port, wait_until
+from tests.typescript import compiled
 
-# What is added to the page's code: the last line that it prints is all that it holds.
-MAIN = {
-    "python": """
+# What is added to the page's code in Python: the last line that it prints is all that it holds.
+MAIN = """
 import sys
 import time
 replica = Replica(sys.argv[1], lambda: sys.argv[2], lambda: print(json.dumps(replica.tasks), flush=True))
@@ -29,18 +29,9 @@ while True:
     except httpx.HTTPError:
         pass
     time.sleep(0.1)
-""",
-    "ts": """
-declare const process: { argv: string[] };
-const [, , api, token] = process.argv;
-const held = () => JSON.stringify(Object.fromEntries(replica.tasks));
-const replica = new Replica(api, async () => token, () => console.log(held()));
-for (;;) {
-  await replica.follow().catch(() => {});
-  await new Promise((again) => setTimeout(again, 100));
-}
-""",
-}
+"""
+SAID = "`${tasks.size} tasks`"  # by the page's code in TypeScript
+ALL = "JSON.stringify(Object.fromEntries(tasks))"
 
 
 def written(root: Path, language: str) -> str:
@@ -49,28 +40,27 @@ def written(root: Path, language: str) -> str:
     return str(code)
 
 
-@pytest.fixture(params=MAIN)
+@pytest.fixture(params=["python", "ts"])
 def command(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> list[str]:
     """How the client is run."""
-    language = request.param
-    code = written(root, language)
-    if language == "python":
-        (tmp_path / "replica.py").write_text(code + MAIN[language])
+    code = written(root, request.param)
+    if request.param == "python":
+        (tmp_path / "replica.py").write_text(code + MAIN)
         return [sys.executable, str(tmp_path / "replica.py")]
-    compiler = installed(root / "frontend") / "node_modules" / ".bin" / "tsc"
-    (tmp_path / "replica.ts").write_text(code + MAIN[language])
-    options = ["--strict", "--target", "es2022", "--module", "esnext", "--lib", "es2022,dom,dom.iterable"]
-    compiled = subprocess.run([compiler, *options, "replica.ts"], cwd=tmp_path, capture_output=True, text=True)
-    assert compiled.returncode == 0, compiled.stdout
-    shutil.move(tmp_path / "replica.js", tmp_path / "replica.mjs")
-    return ["node", str(tmp_path / "replica.mjs")]
+    project: Path = request.getfixturevalue("client_project")
+    assert code.count(SAID) == 1
+    compiled(project, {"replica.ts": code.replace(SAID, ALL)})
+    return ["node", str(project / "js" / "replica.js")]
 
 
 class Running:
     """A client that runs, and what it said last that it holds."""
 
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(self, command: list[str], url: str, token: str) -> None:
+        environment = {**os.environ, "API_URL": url, "TOKEN": token}
+        self.process = subprocess.Popen(
+            [*command, url, token], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         self.held: Any = None
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -87,8 +77,8 @@ class Running:
 def running(command: list[str]) -> Iterator[Any]:
     started: list[Running] = []
 
-    def run(*arguments: str) -> Running:
-        started.append(Running([*command, *arguments]))
+    def run(url: str, token: str) -> Running:
+        started.append(Running(command, url, token))
         return started[-1]
 
     yield run
@@ -98,7 +88,7 @@ def running(command: list[str]) -> Iterator[Any]:
 
 
 def test_a_client_is_not_longer_than_a_page(root: Path) -> None:
-    for language in MAIN:
+    for language in ("python", "ts"):
         assert len([line for line in written(root, language).splitlines() if line.strip()]) <= 42
 
 

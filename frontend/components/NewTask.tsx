@@ -1,9 +1,8 @@
 "use client";
 
+import type { NewTask as NewTaskBody, Task } from "better-tasks-client";
 import { Calendar, Flag, Plus, Repeat, Tag, X } from "lucide-react";
 import { type FormEvent, type KeyboardEvent, type RefObject, useEffect, useMemo, useRef, useState } from "react";
-
-import type { NewTask as NewTaskBody, Task } from "@/lib/api";
 import { timeZone } from "@/lib/dates";
 import type { parse as Parse, Part } from "@/lib/quick";
 import { useAdd } from "@/lib/tasks";

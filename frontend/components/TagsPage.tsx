@@ -1,9 +1,8 @@
 "use client";
 
+import type { Tag } from "better-tasks-client";
 import { Trash2 } from "lucide-react";
 import { type FormEvent, useEffect, useRef, useState } from "react";
-
-import type { Tag } from "@/lib/api";
 import { useColor, useRemoveTag, useRename, useTags } from "@/lib/tasks";
 
 import { Notice } from "./Notice";

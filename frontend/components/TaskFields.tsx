@@ -1,6 +1,5 @@
+import type { Task, TaskChanges } from "better-tasks-client";
 import { useRef } from "react";
-
-import type { Task, TaskChanges } from "@/lib/api";
 import { dayOf, dueOf, timeOf, timeZone } from "@/lib/dates";
 import { PRIORITIES, RULES, ruleInWords, STATUSES } from "@/lib/words";
 

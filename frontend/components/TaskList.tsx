@@ -1,9 +1,8 @@
 "use client";
 
+import type { Filters, Task } from "better-tasks-client";
 import { ListTodo, SearchX } from "lucide-react";
 import { Fragment, useCallback, useEffect, useRef, useState } from "react";
-
-import type { Filters, Task } from "@/lib/api";
 import { useTags, useTasks } from "@/lib/tasks";
 import { SignedOutError } from "@/lib/token";
 import type { View } from "@/lib/views";

@@ -1,11 +1,10 @@
 "use client";
 
+import { isConflict, isGone, type Task, type TaskChanges } from "better-tasks-client";
 import { Calendar, CircleDashed, Flag, Repeat, Trash2 } from "lucide-react";
 import { type KeyboardEvent, useEffect, useLayoutEffect, useRef, useState } from "react";
-
-import { isConflict, isGone, isMade, type Task, type TaskChanges } from "@/lib/api";
 import { endOf, readable } from "@/lib/dates";
-import { useChange, useLookUp, useRemove } from "@/lib/tasks";
+import { isMade, useChange, useLookUp, useRemove } from "@/lib/tasks";
 import { changesInWords, ruleInWords } from "@/lib/words";
 
 import { History } from "./History";

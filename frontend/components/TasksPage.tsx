@@ -5,12 +5,12 @@ import { LogOut } from "lucide-react";
 import { usePathname, useRouter, useSearchParams } from "next/navigation";
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 
-import { type Api, createApi } from "@/lib/api";
 import { authClient } from "@/lib/auth-client";
 import { createLive } from "@/lib/live";
 import { createSync } from "@/lib/sync";
 import { AppProvider, createQueries, type Done } from "@/lib/tasks";
 import { useToday } from "@/lib/today";
+import { apiFor } from "@/lib/token";
 import { isTyping } from "@/lib/typing";
 import { refine, viewAt } from "@/lib/views";
 import { problemOf } from "@/lib/words";
@@ -28,7 +28,7 @@ import { Views } from "./Views";
 /** One user's tasks, in the view that the address says. */
 export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }; apiUrl: string }) {
   const router = useRouter();
-  const [api] = useState<Api>(() => createApi(apiUrl, user.id));
+  const [api] = useState(() => apiFor(user.id, apiUrl));
   const [queries] = useState(() => createQueries(leave));
   const [live] = useState(() => createLive(api, { ...createSync(queries, api), onSignedOut: leave }));
   const connection = useSyncExternalStore(live.subscribe, live.connection, live.connection);

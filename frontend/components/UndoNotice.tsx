@@ -1,6 +1,5 @@
+import { isChangedSince } from "better-tasks-client";
 import { useEffect, useLayoutEffect, useRef, useState } from "react";
-
-import { isChangedSince } from "@/lib/api";
 import { type Done, useUndo } from "@/lib/tasks";
 import { isTyping } from "@/lib/typing";
 

@@ -1,6 +1,6 @@
 import type { Query, QueryClient } from "@tanstack/react-query";
 
-import type { Api, Changes, Filters, Task } from "./api";
+import type { Api, Changes, Filters, Task } from "better-tasks-client";
 import { newer, type Pages, show } from "./tasks";
 
 const REFETCH_MS = 500;

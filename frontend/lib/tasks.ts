@@ -9,10 +9,11 @@ import {
   useQuery,
   useQueryClient,
 } from "@tanstack/react-query";
+import { type Api, type Filters, isGone, type NewTask, type Task, type TaskChanges } from "better-tasks-client";
 import { createContext, useContext } from "react";
-
-import { type Api, type Filters, isGone, type NewTask, type Task, type TaskChanges } from "./api";
 import { SignedOutError } from "./token";
+
+const PAGE_SIZE = 50;
 
 /** Return the cache of the API's data. Everything is fetched again when the last pending change has ended. */
 export function createQueries(onSignedOut: () => void): QueryClient {
@@ -56,6 +57,15 @@ function useApp(): App {
 
 export type Pages = InfiniteData<{ tasks: Task[]; next: string | undefined }>;
 
+/** Whether a task already has all values of a change. */
+export function isMade(body: TaskChanges, task: Task): boolean {
+  return (Object.keys(body) as (keyof TaskChanges)[]).every((name) =>
+    name === "due_date" && body.due_date && task.due_date
+      ? Date.parse(body.due_date) === Date.parse(task.due_date)
+      : JSON.stringify(body[name]) === JSON.stringify(task[name]),
+  );
+}
+
 /** The newer version of a task: an answer and an event can overtake each other. */
 export const newer = (shown: Task, task: Task) => (task.version < shown.version ? shown : task);
 
@@ -73,7 +83,7 @@ export function useTasks(filters: Filters) {
   return useInfiniteQuery({
     enabled: isReady,
     queryKey: ["tasks", filters],
-    queryFn: ({ pageParam }) => api.list(filters, pageParam),
+    queryFn: ({ pageParam }) => api.list({ ...filters, limit: PAGE_SIZE }, pageParam),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next,
     placeholderData: keepPreviousData,
@@ -138,7 +148,7 @@ export function useRemove() {
 export function useRemoveCompleted() {
   const { api, offerUndo } = useApp();
   return useMutation({
-    mutationFn: () => api.removeCompleted(),
+    mutationFn: () => api.removeAll({ status: ["completed"] }),
     onSuccess({ deleted, seq }) {
       if (seq) offerUndo({ words: `${deleted} completed ${deleted === 1 ? "task was" : "tasks were"} deleted.`, seq });
     },

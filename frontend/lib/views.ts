@@ -1,6 +1,5 @@
+import type { Filters, NewTask, Task } from "better-tasks-client";
 import { CalendarDays, CircleCheck, Inbox, type LucideIcon, Star } from "lucide-react";
-
-import type { Filters, NewTask, Task } from "./api";
 import { addDays, dayInWords, dayOf, earliestStartOf, latestEndOf, midnight } from "./dates";
 
 const OPEN: Filters = { status: ["pending", "in_progress"] };

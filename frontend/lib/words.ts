@@ -1,4 +1,4 @@
-import type { HistoryEntry, Task } from "./api";
+import type { HistoryEntry, Task } from "better-tasks-client";
 import { readable } from "./dates";
 import { ruleInWords as inWords } from "./rules";
 
