@@ -2,6 +2,7 @@ import createClient from "openapi-fetch";
 
 import type { components, paths } from "./schema";
 import { createTokens, SignedOutError, type Tokens } from "./token";
+import { transfer } from "./transfer";
 import { unreachable } from "./words";
 
 export type Task = components["schemas"]["Task"];
@@ -34,9 +35,10 @@ export const isChangedSince = (error: unknown) => error instanceof ApiError && e
 export const isNotKept = (error: unknown) => error instanceof ApiError && error.code === "CHANGES_NOT_KEPT";
 
 /** Return a `fetch` that sends the user's token, and retries once with a new token after a 401. */
-function fetchWith(tokens: Tokens) {
+function fetchWith(tokens: Tokens, onBytes?: (bytes: number) => void) {
   const send = async (request: Request): Promise<Response> => {
     request.headers.set("Authorization", `Bearer ${await tokens.get()}`);
+    if (onBytes) return transfer(request, onBytes);
     const isStream = request.headers.get("Accept") === EVENTS; // of /api/events: it stays open
     return fetch(request, { signal: isStream ? request.signal : AbortSignal.timeout(TIMEOUT_MS) });
   };
@@ -185,6 +187,19 @@ export function createApi(baseUrl: string, userId: string) {
     async removeTag(name: string): Promise<{ seq: number | undefined }> {
       const asked = client.DELETE("/api/tags/{name}", { params: { path: { name } } });
       return { seq: seqOf((await checked(asked)).response) };
+    },
+
+    /** All that the user has, as a file. Meanwhile, tell how much of it has come. */
+    async exported(format: string, onBytes: (bytes: number) => void): Promise<Blob> {
+      const params = { query: { format: format as "json" } };
+      const options = { params, parseAs: "blob" as const, fetch: fetchWith(tokens, onBytes) };
+      return (await checked(client.GET("/api/export", options))).data;
+    },
+
+    /** Take an export back. Meanwhile, tell how much of it is sent. */
+    async imported(file: File, onBytes: (bytes: number) => void): Promise<components["schemas"]["Imported"]> {
+      const options = { body: file as never, bodySerializer: () => file, fetch: fetchWith(tokens, onBytes) };
+      return (await checked(client.POST("/api/import", options))).data;
     },
 
     async color(name: string, color: string): Promise<void> {

@@ -3,6 +3,10 @@ import { authClient } from "./auth-client";
 /** The session has ended or belongs to another user: only signing in again helps. */
 export class SignedOutError extends Error {}
 
+/** Ask with the session that there is: while one page of this browser replaces or ends it alone, the others wait. */
+export const withSession = async <T>(mode: LockMode, ask: () => Promise<T>) =>
+  await navigator.locks.request("session", { mode }, ask);
+
 interface Held {
   token: string;
   renewAt: number; // in performance.now() time: a browser's wall clock can be wrong by hours
@@ -28,7 +32,7 @@ export function createTokens(userId: string) {
     /** A token that will not expire soon. Simultaneous calls share one fetch. */
     async get(): Promise<string> {
       if (!held || performance.now() > held.renewAt) {
-        coming ??= fetchToken(userId).finally(() => {
+        coming ??= withSession("shared", () => fetchToken(userId)).finally(() => {
           coming = undefined;
         });
         held = await coming;
