@@ -77,6 +77,12 @@ def test_the_account_is_one_click_away_and_has_an_address(site: Site) -> None:
         expect(page.get_by_label("New task")).to_be_visible()
 
 
+def test_beside_the_account_the_tags_are_those_of_now(site: Site) -> None:
+    with account(site) as page, api_of(page, site) as api:
+        api.post("/api/tasks", json={"title": "Weed", "tags": ["garden"]}).raise_for_status()
+        expect(page.get_by_role("link", name="garden")).to_be_visible()
+
+
 def test_a_new_name_is_shown_at_once_and_kept(site: Site) -> None:
     with account(site) as page:
         part(page, "Name").get_by_label("Name").fill("Anna Lena")
