@@ -28,6 +28,7 @@ from tests.frontend import (
 )
 from tests.plugins import Person
 from tests.project import wait_until
+from tests.test_frontend_live import requests, streams
 from tests.test_frontend_sessions import NEW_PASSWORD, are_out, are_revoked, two_devices
 
 
@@ -79,8 +80,10 @@ def test_the_account_is_one_click_away_and_has_an_address(site: Site) -> None:
 
 def test_beside_the_account_the_tags_are_those_of_now(site: Site) -> None:
     with account(site) as page, api_of(page, site) as api:
+        sent = requests(page)
         api.post("/api/tasks", json={"title": "Weed", "tags": ["garden"]}).raise_for_status()
         expect(page.get_by_role("link", name="garden")).to_be_visible()
+        assert streams(sent) == []  # the one that was open goes on
 
 
 def test_a_new_name_is_shown_at_once_and_kept(site: Site) -> None:
