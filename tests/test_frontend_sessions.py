@@ -221,4 +221,4 @@ def test_a_database_from_before_gets_what_is_new(
         server.terminate()
         server.wait()
     columns = {name for (name,) in execute(empty_database, "SELECT column_name FROM information_schema.columns")}
-    assert {"role", "banned", "banReason", "banExpires", "impersonatedBy"} <= columns
+    assert {"role", "banned", "banReason", "banExpires", "impersonatedBy", "lastRequest"} <= columns

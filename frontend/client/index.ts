@@ -81,25 +81,25 @@ export function createApi({ url, getToken, fetch: ask = (...request) => fetch(..
   const tokens = createTokens(getToken);
   let newest = 0;
 
-  async function send(request: Request): Promise<Response> {
+  async function send(request: Request, by: typeof ask): Promise<Response> {
     const token = await tokens.get();
     request.headers.set("Authorization", `Bearer ${token}`);
-    const isStream = request.headers.get("Accept") === EVENTS; // of /api/events: it stays open
-    const signal = isStream ? request.signal : (AbortSignal.timeout?.(TIMEOUT_MS) ?? null);
-    const response = await ask(request, { signal }).catch((cause) => Promise.reject(unreachable(cause)));
+    const isLong = by !== ask || request.headers.get("Accept") === EVENTS; // a stream of /api/events stays open
+    const signal = isLong ? request.signal : (AbortSignal.timeout?.(TIMEOUT_MS) ?? null);
+    const response = await by(request, { signal }).catch((cause) => Promise.reject(unreachable(cause)));
     if (response.status === 401) tokens.forget(token);
     newest = Math.max(newest, seqOf(response) ?? 0);
     return response;
   }
 
-  const http = createClient<paths>({
-    baseUrl: url,
-    async fetch(request) {
-      const again = request.clone();
-      const response = await send(request);
-      return response.status === 401 ? send(again) : response;
-    },
-  });
+  /** Send a request with a token, and once more with another one if the API refuses that. */
+  const sending = (by: typeof ask) => async (request: Request) => {
+    const again = request.clone();
+    const response = await send(request, by);
+    return response.status === 401 ? send(again, by) : response;
+  };
+
+  const http = createClient<paths>({ baseUrl: url, fetch: sending(ask) });
 
   /** What is changed, as Server-Sent Events. */
   async function open(since: number | undefined, signal: AbortSignal) {
@@ -244,6 +244,18 @@ export function createApi({ url, getToken, fetch: ask = (...request) => fetch(..
     /** Take a tag off every task. */
     async removeTag(name: string): Promise<{ seq: number | undefined }> {
       return made(http.DELETE("/api/tags/{name}", { params: { path: { name } } }));
+    },
+
+    /** All that the user has, as a file. `by` is another `fetch`, such as one that tells how much has come. */
+    async exported(format: "json" | "csv" | "ics", by = ask): Promise<Blob> {
+      const options = { params: { query: { format } }, parseAs: "blob" as const, fetch: sending(by) };
+      return (await checked(http.GET("/api/export", options))).data;
+    },
+
+    /** Take an export back. `by` is another `fetch`, such as one that tells how much is sent. */
+    async imported(file: Blob, by = ask): Promise<components["schemas"]["Imported"]> {
+      const options = { body: file as never, bodySerializer: () => file, fetch: sending(by) };
+      return (await checked(http.POST("/api/import", options))).data;
     },
 
     async color(name: string, color: string): Promise<void> {

@@ -7,6 +7,7 @@ import { authClient } from "@/lib/auth-client";
 import { problemOf } from "@/lib/words";
 
 import { Brand } from "./Brand";
+import { Field } from "./Field";
 import { Notice } from "./Notice";
 
 const FORMS = {
@@ -17,9 +18,9 @@ const FORMS = {
 };
 const EXPIRED = "This link has expired. Ask for a new one.";
 
-type Props = { token?: string | undefined; isExpired: boolean; canMail: boolean };
+type Props = { token?: string | undefined; isExpired: boolean; isDeleted: boolean; canMail: boolean };
 
-export function SignIn({ token, isExpired, canMail }: Props) {
+export function SignIn({ token, isExpired, isDeleted, canMail }: Props) {
   const router = useRouter();
   const [form, setForm] = useState<keyof typeof FORMS>(token ? "reset" : isExpired ? "forgotten" : "known");
   const [problem, setProblem] = useState(isExpired ? EXPIRED : "");
@@ -64,34 +65,23 @@ export function SignIn({ token, isExpired, canMail }: Props) {
       <p role="status">
         {sentTo
           ? `If ${sentTo} can have one, a link is on its way there. Open it to go on.`
-          : "Your tasks, and nobody else's."}
+          : isDeleted
+            ? "Your account and all your tasks are deleted."
+            : "Your tasks, and nobody else's."}
       </p>
       {/* post, because GET would put the password into the URL if the form is sent before the script has loaded. */}
       <form className="card" method="post" onSubmit={submit}>
         <h2>{FORMS[form].title}</h2>
-        {isNew && (
-          <label>
-            Name
-            <input name="name" autoComplete="name" required />
-          </label>
-        )}
-        {form !== "reset" && (
-          <label>
-            E-mail
-            <input name="email" type="email" autoComplete="email" required />
-          </label>
-        )}
+        {isNew && <Field label="Name" name="name" autoComplete="name" />}
+        {form !== "reset" && <Field label="E-mail" name="email" type="email" autoComplete="email" />}
         {form !== "forgotten" && (
-          <label>
-            Password
-            <input
-              name="password"
-              type="password"
-              autoComplete={form === "known" ? "current-password" : "new-password"}
-              minLength={8}
-              required
-            />
-          </label>
+          <Field
+            label="Password"
+            name="password"
+            type="password"
+            autoComplete={form === "known" ? "current-password" : "new-password"}
+            minLength={8}
+          />
         )}
         {problem && <Notice>{problem}</Notice>}
         <button className="primary" type="submit" disabled={busy}>

@@ -1,7 +1,8 @@
 "use client";
 
 import { QueryClientProvider } from "@tanstack/react-query";
-import { LogOut } from "lucide-react";
+import { LogOut, UserRound } from "lucide-react";
+import dynamic from "next/dynamic";
 import { usePathname, useRouter, useSearchParams } from "next/navigation";
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 
@@ -23,10 +24,12 @@ import { TagsPage } from "./TagsPage";
 import { TaskList } from "./TaskList";
 import { Toolbar } from "./Toolbar";
 import { UndoNotice } from "./UndoNotice";
-import { Views } from "./Views";
+import { ViewLink, Views } from "./Views";
+
+const AccountPage = dynamic(() => import("./AccountPage").then((module) => module.AccountPage));
 
 /** One user's tasks, in the view that the address says. */
-export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }; apiUrl: string }) {
+export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; email: string }; apiUrl: string }) {
   const router = useRouter();
   const [api] = useState(() => apiFor(user.id, apiUrl));
   const [queries] = useState(() => createQueries(leave));
@@ -71,7 +74,11 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
       <AppProvider value={{ api, isReady: connection !== "opening", offerUndo: setDone }}>
         <header>
           <Brand />
-          <span className="who">{user.name}</span>
+          <span className="who">
+            <ViewLink path="/account">
+              <UserRound aria-hidden /> {user.name}
+            </ViewLink>
+          </span>
           <button className="quiet" type="button" onClick={signOut}>
             <LogOut aria-hidden /> Sign out
           </button>
@@ -79,13 +86,15 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
         <Views />
         <main>
           {problem && <Notice actions={{ "Try again": signOut }}>You are still signed in. {problem}</Notice>}
-          <h1>{view?.name ?? "Tags"}</h1>
+          <h1>{view?.name ?? (path === "/account" ? "My account" : "Tags")}</h1>
           {view ? (
             <>
               {path !== "/completed" && <NewTask titleField={title} adds={view.adds?.(today) ?? {}} />}
               <Toolbar key={`bar ${path}`} searchField={searchField} />
               <TaskList key={`list ${path}`} view={view} filters={refine(view.filters(today), search)} today={today} />
             </>
+          ) : path === "/account" ? (
+            <AccountPage user={user} apiUrl={apiUrl} />
           ) : (
             <TagsPage />
           )}

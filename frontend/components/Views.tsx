@@ -8,7 +8,7 @@ import { useTags } from "@/lib/tasks";
 import { pathOfTag, VIEWS } from "@/lib/views";
 
 /** A link that changes the address and fetches no new page: all views are one. */
-function ViewLink({ path, children }: { path: string; children: ReactNode }) {
+export function ViewLink({ path, children }: { path: string; children: ReactNode }) {
   const isHere = usePathname() === path;
   function follow(event: MouseEvent) {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;

@@ -1,4 +1,6 @@
+import { apiKey } from "@better-auth/api-key";
 import type { BetterAuthOptions } from "better-auth";
+import { APIError } from "better-auth/api";
 import { admin, type JwtOptions, jwt } from "better-auth/plugins";
 import { SignJWT } from "jose";
 import { Pool } from "pg";
@@ -12,13 +14,16 @@ const url = process.env.BETTER_AUTH_URL ?? "http://localhost:3000";
 const tokens = {
   expirationTime: process.env.JWT_EXPIRATION_TIME ?? "15m",
   // Not the whole user: with a picture, the token may be longer than the API takes.
-  definePayload: ({ user, session }) => ({
-    email: user.email,
-    name: user.name,
-    role: user.role,
-    sid: session.id, // so that the token can end with its session
-    act: session.impersonatedBy ? { sub: session.impersonatedBy } : undefined,
-  }),
+  definePayload: ({ user, session }) => {
+    if (user.banned) throw new APIError("FORBIDDEN", { message: "You are banned." }); // which ends no API key by itself
+    return {
+      email: user.email,
+      name: user.name,
+      role: user.role,
+      sid: session.id, // or an API key's id: so that the token can end with it
+      act: session.impersonatedBy ? { sub: session.impersonatedBy } : undefined,
+    };
+  },
 } satisfies JwtOptions["jwt"];
 
 /** Tokens that the API verifies with the public keys at /api/auth/jwks (EdDSA, as a stock Better Auth signs). */
@@ -56,5 +61,11 @@ export const options = {
     },
   }),
   user: { deleteUser: { enabled: true } },
-  plugins: [process.env.JWT_SIGNING === "secret" ? bySharedSecret() : byKeySet(), admin(), securityEvents(apiUrl)],
+  session: { updateAge: 60 * 60 }, // how exact it is when a session was last used
+  plugins: [
+    process.env.JWT_SIGNING === "secret" ? bySharedSecret() : byKeySet(),
+    admin(),
+    apiKey({ enableSessionForAPIKeys: true, requireName: true, rateLimit: { timeWindow: 60_000, maxRequests: 60 } }),
+    securityEvents(apiUrl),
+  ],
 } satisfies BetterAuthOptions;

@@ -38,6 +38,12 @@ export function securityEvents(apiUrl: string) {
     hooks: {
       after: [
         {
+          matcher: ({ path }) => path === "/api-key/delete", // its id is the `sid` of the tokens that it gave
+          handler: createAuthMiddleware(async (ctx) => {
+            if (!isAPIError(ctx.context.returned)) await tell(ctx, SESSION_REVOKED, { id: String(ctx.body.keyId) });
+          }),
+        },
+        {
           matcher: ({ path }) => path === "/admin/set-user-password", // which ends no session by itself
           handler: createAuthMiddleware(async (ctx) => {
             if (isAPIError(ctx.context.returned)) return;

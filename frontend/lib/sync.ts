@@ -31,7 +31,7 @@ function mayMove({ sort = "-created_at", ...filters }: Filters, shown: Task | un
 function isOutdated({ queryKey: [name, of], state }: Query, changes: Changes["changes"]): boolean {
   if (state.fetchStatus === "fetching") return true; // its answer may be from before
   if (name === "history") return changes.some(({ id }) => id === of);
-  if (name === "tags") return true; // with the number of their tasks
+  if (name !== "tasks") return name === "tags"; // with the number of their tasks
   const shown = new Map(
     (state.data as Pages | undefined)?.pages.flatMap(({ tasks }) => tasks.map((each) => [each.id, each])),
   );

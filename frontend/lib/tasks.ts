@@ -49,7 +49,7 @@ interface App {
 const AppContext = createContext<App | undefined>(undefined);
 export const AppProvider = AppContext.Provider;
 
-function useApp(): App {
+export function useApp(): App {
   const app = useContext(AppContext);
   if (!app) throw new Error("There is no AppProvider around this");
   return app;

@@ -39,6 +39,12 @@ export async function problemOf(asked: Promise<{ error: { message?: string | und
   return error ? error.message || unreachable() : "";
 }
 
+/** “1.5 MB”. */
+export function sizeInWords(bytes: number): string {
+  const [size, unit] = bytes < 1e6 ? [bytes / 1e3, "kilobyte"] : [bytes / 1e6, "megabyte"];
+  return size.toLocaleString(undefined, { style: "unit", unit, maximumFractionDigits: 1 });
+}
+
 const FIELDS = {
   title: "title",
   description: "description",
@@ -86,4 +92,12 @@ export function entryInWords({ action, changes, undoes }: HistoryEntry): string 
   const created = undoes === null ? "created" : "restored";
   const words = { created, deleted: "deleted", updated: updated || "changed" }[action];
   return `${words.charAt(0).toUpperCase()}${words.slice(1)}${undoes === null ? "" : " (undone)"}`;
+}
+
+/** Why nothing was imported: an error of a row says where, “tasks.0.title must …”. */
+export function importProblem({ code, message }: { code: string | undefined; message: string }): string {
+  const [, what, number, field, words] = message.match(/^(task|tag)s\.(\d+)\.(\w+)\S* (.*)/) ?? [];
+  const place = `In ${what} ${Number(number) + 1}, the ${FIELDS[field as Field] ?? field} ${words}`;
+  const isOther = code === "INVALID_JSON" || code === "VALIDATION_ERROR";
+  return `Nothing is imported. ${what ? place : isOther ? "This file is no JSON export." : message}`;
 }

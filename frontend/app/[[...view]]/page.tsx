@@ -13,11 +13,12 @@ interface Props {
 /** Every view is this page: the browser shows another one without asking for a new page. */
 export default async function Page({ params }: Props) {
   const { view } = await params;
-  if (view && view.join("/") !== "tags" && !viewAt(`/${view.join("/")}`)) notFound();
+  const path = view?.join("/");
+  if (path && !["tags", "account"].includes(path) && !viewAt(`/${path}`)) notFound();
   const session = await auth.api.getSession({ headers: await headers() });
   if (!session) redirect("/sign-in");
   if (!view) redirect("/today");
-  const { id, name } = session.user;
+  const { id, name, email } = session.user;
   // With a key, so that no state of one user is left when another user's page replaces it.
-  return <TasksPage key={id} user={{ id, name }} apiUrl={apiUrl} />;
+  return <TasksPage key={id} user={{ id, name, email }} apiUrl={apiUrl} />;
 }
