@@ -9,6 +9,7 @@ import "./styles/new-task.css";
 import "./styles/filters.css";
 import "./styles/list.css";
 import "./styles/notices.css";
+import "./styles/selection.css";
 
 export const metadata: Metadata = { title: "Better Tasks", description: "Your tasks, and nobody else's" };
 

@@ -1,29 +1,35 @@
 "use client";
 
 import { QueryClientProvider } from "@tanstack/react-query";
-import { LogOut } from "lucide-react";
+import { CopyCheck, LogOut, SlidersHorizontal } from "lucide-react";
+import dynamic from "next/dynamic";
 import { usePathname, useRouter, useSearchParams } from "next/navigation";
-import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { type KeyboardEvent, useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { flushSync } from "react-dom";
 
 import { type Api, createApi } from "@/lib/api";
 import { authClient } from "@/lib/auth-client";
+import { KEYS, useKeys } from "@/lib/keys";
 import { createLive } from "@/lib/live";
 import { createSync } from "@/lib/sync";
 import { AppProvider, createQueries, type Done } from "@/lib/tasks";
 import { useToday } from "@/lib/today";
-import { isTyping } from "@/lib/typing";
 import { refine, viewAt } from "@/lib/views";
 import { problemOf } from "@/lib/words";
 
 import { Brand } from "./Brand";
 import { ConnectionStatus } from "./ConnectionStatus";
+import { Dialog } from "./Dialog";
 import { NewTask } from "./NewTask";
 import { Notice } from "./Notice";
+import type { Picked } from "./Selection";
 import { TagsPage } from "./TagsPage";
 import { TaskList } from "./TaskList";
 import { Toolbar } from "./Toolbar";
 import { UndoNotice } from "./UndoNotice";
 import { Views } from "./Views";
+
+const Palette = dynamic(() => import("./Palette").then((loaded) => loaded.Palette), { ssr: false });
 
 /** One user's tasks, in the view that the address says. */
 export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }; apiUrl: string }) {
@@ -39,6 +45,12 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
   const [problem, setProblem] = useState("");
   const [done, setDone] = useState<Done>();
   const forget = useCallback(() => setDone(undefined), []);
+  const [heard, say] = useState("");
+  const [dialog, setDialog] = useState<"keys" | "find">();
+  // On a phone, where the filters are folded unless one hides tasks.
+  const [isFiltering, setFiltering] = useState(search.has("q") || search.has("priority"));
+  const [picked, setPicked] = useState<Picked>();
+  const keys = useRef<HTMLDialogElement>(null);
   const title = useRef<HTMLInputElement>(null);
   const searchField = useRef<HTMLInputElement>(null);
 
@@ -47,28 +59,37 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
     router.refresh();
   }
 
+  /** Let go of a field, so that the keys are those of the list again. */
+  function onKey({ key, target, nativeEvent }: KeyboardEvent<HTMLElement>) {
+    const field = target as HTMLElement;
+    if (key === "Escape" && !nativeEvent.isComposing && field.closest(".new, .filters")) field.blur();
+  }
+
   async function signOut() {
     const found = await problemOf(authClient.signOut());
     setProblem(found);
     if (!found) leave();
   }
 
-  useEffect(() => {
-    function onKey(event: KeyboardEvent) {
-      if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
-      const field = { n: title, "/": searchField }[event.key];
-      if (field) {
-        event.preventDefault();
-        field.current?.focus();
-      }
-    }
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
-  }, []);
+  useEffect(() => setPicked(undefined), [path]);
+
+  function find() {
+    flushSync(() => setFiltering(true));
+    searchField.current?.focus();
+  }
+
+  const commands = {
+    "New task": () => title.current?.focus(),
+    ...(view && { Search: find, "Select tasks": () => setPicked(new Set()) }),
+    "All keys": () => setDialog("keys"),
+    "Sign out": signOut,
+  };
+  useKeys({ n: commands["New task"], "[Shift]+/": find, "[Shift]+?": commands["All keys"] });
+  useKeys({ "$mod+k": () => setDialog("find") }, () => false);
 
   return (
     <QueryClientProvider client={queries}>
-      <AppProvider value={{ api, isReady: connection !== "opening", offerUndo: setDone }}>
+      <AppProvider value={{ api, isReady: connection !== "opening", offerUndo: setDone, say }}>
         <header>
           <Brand />
           <span className="who">{user.name}</span>
@@ -77,14 +98,42 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
           </button>
         </header>
         <Views />
-        <main>
+        <main onKeyDown={onKey}>
           {problem && <Notice actions={{ "Try again": signOut }}>You are still signed in. {problem}</Notice>}
-          <h1>{view?.name ?? "Tags"}</h1>
+          <div className="line head">
+            <h1>{view?.name ?? "Tags"}</h1>
+            {view && (
+              <>
+                <button
+                  className="quiet fold"
+                  type="button"
+                  aria-expanded={isFiltering}
+                  onClick={() => setFiltering(!isFiltering)}
+                >
+                  <SlidersHorizontal aria-hidden /> Filter
+                </button>
+                <button
+                  className="quiet"
+                  type="button"
+                  aria-pressed={Boolean(picked)}
+                  onClick={() => setPicked(picked ? undefined : new Set())}
+                >
+                  <CopyCheck aria-hidden /> Select
+                </button>
+              </>
+            )}
+          </div>
           {view ? (
             <>
               {path !== "/completed" && <NewTask titleField={title} adds={view.adds?.(today) ?? {}} />}
-              <Toolbar key={`bar ${path}`} searchField={searchField} />
-              <TaskList key={`list ${path}`} view={view} filters={refine(view.filters(today), search)} today={today} />
+              <Toolbar key={`bar ${path}`} searchField={searchField} isOpen={isFiltering} />
+              <TaskList
+                key={`list ${path}`}
+                view={view}
+                filters={refine(view.filters(today), search)}
+                today={today}
+                {...{ picked, setPicked }}
+              />
             </>
           ) : (
             <TagsPage />
@@ -93,10 +142,26 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
             <ConnectionStatus isLost={connection === "lost"} />
             <UndoNotice done={done} close={forget} />
           </div>
+          <p role="status" className="heard">
+            {heard}
+          </p>
         </main>
         <footer>
-          <kbd>n</kbd> new task <kbd>/</kbd> search <kbd>Esc</kbd> cancel <kbd>Ctrl Z</kbd> undo
+          <kbd>n</kbd> new task <kbd>/</kbd> search <kbd>Ctrl K</kbd> find <kbd>Ctrl Z</kbd> undo
+          <button className="quiet" type="button" onClick={commands["All keys"]}>
+            <kbd>?</kbd> all keys
+          </button>
         </footer>
+        {dialog === "keys" && (
+          <Dialog ref={keys} label="Keys" onClose={() => setDialog(undefined)}>
+            {Object.entries(KEYS).map(([key, words]) => (
+              <p key={key} className="key">
+                {words} <kbd>{key}</kbd>
+              </p>
+            ))}
+          </Dialog>
+        )}
+        {dialog === "find" && <Palette commands={commands} onClose={() => setDialog(undefined)} />}
       </AppProvider>
     </QueryClientProvider>
   );

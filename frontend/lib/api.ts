@@ -2,11 +2,12 @@ import createClient from "openapi-fetch";
 
 import type { components, paths } from "./schema";
 import { createTokens, SignedOutError, type Tokens } from "./token";
-import { unreachable } from "./words";
+import { detailInWords, unreachable } from "./words";
 
 export type Task = components["schemas"]["Task"];
 export type NewTask = components["schemas"]["TaskCreate"];
 export type TaskChanges = components["schemas"]["TaskUpdate"];
+export type ManyChanges = components["schemas"]["TaskUpdateMany"];
 /** What was done to a task; by whom, if not by the user. */
 export type HistoryEntry = Omit<components["schemas"]["HistoryEntry"], "by"> & { by: string | undefined };
 export type Changes = components["schemas"]["ChangesPage"];
@@ -67,7 +68,8 @@ async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; respons
   const { data, error, response } = answer;
   if (response.ok) return { data: data as T, response };
   const problem = error as Partial<components["schemas"]["ProblemDetails"]> | undefined;
-  throw new ApiError(problem?.detail ?? `The server answered ${response.status}.`, problem?.code);
+  const { detail = `The server answered ${response.status}.`, code } = problem ?? {};
+  throw new ApiError(detailInWords(detail), code);
 }
 
 /** The number of the change that was made, by which it can be undone. Undefined if nothing was changed. */
@@ -151,10 +153,13 @@ export function createApi(baseUrl: string, userId: string) {
       }
     },
 
-    async removeCompleted(): Promise<{ deleted: number; seq: number | undefined }> {
-      const query = { status: ["completed" as const] };
-      const { data, response } = await checked(client.DELETE("/api/tasks", { params: { query } }));
-      return { deleted: data.deleted, seq: seqOf(response) };
+    /** Change all tasks that the filters name, in one request; without a body, delete them. */
+    async many(query: Omit<Filters, "sort">, body?: ManyChanges): Promise<{ count: number; seq: number | undefined }> {
+      const params = { query };
+      const { data, response } = body
+        ? await checked(client.PATCH("/api/tasks", { params, body }))
+        : await checked(client.DELETE("/api/tasks", { params }));
+      return { count: "updated" in data ? data.updated : data.deleted, seq: seqOf(response) };
     },
 
     /** A page of what was done to a task, the newest first, and the cursor of the next page. */

@@ -11,7 +11,7 @@ import {
 } from "@tanstack/react-query";
 import { createContext, useContext } from "react";
 
-import { type Api, type Filters, isGone, type NewTask, type Task, type TaskChanges } from "./api";
+import { type Api, type Filters, isGone, type ManyChanges, type NewTask, type Task, type TaskChanges } from "./api";
 import { SignedOutError } from "./token";
 
 /** Return the cache of the API's data. Everything is fetched again when the last pending change has ended. */
@@ -43,6 +43,7 @@ interface App {
   api: Api;
   isReady: boolean; // queries wait until changes are followed, so that none is missed between the two
   offerUndo: (done: Done) => void;
+  say: (words: string) => void; // to those who hear the page
 }
 
 const AppContext = createContext<App | undefined>(undefined);
@@ -62,7 +63,8 @@ export const newer = (shown: Task, task: Task) => (task.version < shown.version 
 /** Change a task in every cached list; null removes it. */
 export function show(queries: QueryClient, id: string, change: (task: Task) => Task | null): void {
   queries.setQueriesData<Pages>({ queryKey: ["tasks"] }, (pages) => {
-    if (!pages) return pages;
+    // Else a list that is to be fetched again would count as fetched.
+    if (!pages?.pages.some(({ tasks }) => tasks.some((task) => task.id === id))) return undefined;
     const changed = (tasks: Task[]) => tasks.flatMap((task) => (task.id === id ? (change(task) ?? []) : task));
     return { ...pages, pages: pages.pages.map((page) => ({ ...page, tasks: changed(page.tasks) })) };
   });
@@ -96,8 +98,11 @@ export function useHistory(id: string) {
 }
 
 export function useAdd() {
-  const { api } = useApp();
-  return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key) });
+  const { api, say } = useApp();
+  return useMutation({
+    mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key),
+    onSuccess: ({ title }) => say(`“${title}” was added.`),
+  });
 }
 
 interface Change {
@@ -107,7 +112,7 @@ interface Change {
 
 /** Change a task: shown at once, and undone if the API refuses. */
 export function useChange() {
-  const { api, offerUndo } = useApp();
+  const { api, offerUndo, say } = useApp();
   const queries = useQueryClient();
   return useMutation({
     mutationFn: ({ task, body }: Change) => api.change(task, body),
@@ -119,6 +124,7 @@ export function useChange() {
     onSuccess({ task, seq }, { body }) {
       show(queries, task.id, (shown) => newer(shown, task));
       if (seq && body.status === "completed") offerUndo({ words: `“${task.title}” was completed.`, seq });
+      else say(`“${task.title}” was ${body.status === "pending" ? "reopened" : "saved"}.`);
     },
   });
 }
@@ -138,9 +144,24 @@ export function useRemove() {
 export function useRemoveCompleted() {
   const { api, offerUndo } = useApp();
   return useMutation({
-    mutationFn: () => api.removeCompleted(),
-    onSuccess({ deleted, seq }) {
-      if (seq) offerUndo({ words: `${deleted} completed ${deleted === 1 ? "task was" : "tasks were"} deleted.`, seq });
+    mutationFn: () => api.many({ status: ["completed"] }),
+    onSuccess({ count, seq }) {
+      if (seq) offerUndo({ words: `${count} completed ${count === 1 ? "task was" : "tasks were"} deleted.`, seq });
+    },
+  });
+}
+
+/** Change tasks in one request; without a body, delete them. */
+export function useMany() {
+  const { api, offerUndo } = useApp();
+  return useMutation({
+    mutationFn: ({ tasks, body }: { tasks: Task[]; body: ManyChanges | undefined }) =>
+      api.many({ id: tasks.map(({ id }) => id) }, body),
+    onSuccess({ count, seq }, { tasks, body }) {
+      const [only, ...others] = tasks.map(({ title }) => `“${title}” was`);
+      const some = count < tasks.length ? `${count} of ${tasks.length} tasks were` : `${count} tasks were`;
+      const done = body ? (body.status === "completed" ? "completed" : "changed") : "deleted";
+      if (seq) offerUndo({ words: `${others.length ? some : only} ${done}.`, seq });
     },
   });
 }
