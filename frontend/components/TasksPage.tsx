@@ -4,7 +4,15 @@ import { QueryClientProvider } from "@tanstack/react-query";
 import { CopyCheck, LogOut, SlidersHorizontal } from "lucide-react";
 import dynamic from "next/dynamic";
 import { usePathname, useRouter, useSearchParams } from "next/navigation";
-import { type KeyboardEvent, useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import {
+  type KeyboardEvent,
+  type ReactNode,
+  useCallback,
+  useEffect,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from "react";
 import { flushSync } from "react-dom";
 
 import { type Api, createApi } from "@/lib/api";
@@ -45,7 +53,9 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
   const [problem, setProblem] = useState("");
   const [done, setDone] = useState<Done>();
   const forget = useCallback(() => setDone(undefined), []);
-  const [heard, say] = useState("");
+  const [heard, setHeard] = useState<ReactNode>();
+  // With a key, so that the same words are heard again.
+  const say = useCallback((words: string) => setHeard(<span key={performance.now()}>{words}</span>), []);
   const [dialog, setDialog] = useState<"keys" | "find">();
   // On a phone, where the filters are folded unless one hides tasks.
   const [isFiltering, setFiltering] = useState(search.has("q") || search.has("priority"));
@@ -85,7 +95,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
     "Sign out": signOut,
   };
   useKeys({ n: commands["New task"], "[Shift]+/": find, "[Shift]+?": commands["All keys"] });
-  useKeys({ "$mod+k": () => setDialog("find") }, () => false);
+  useKeys({ "Control+k": () => setDialog("find"), "Meta+k": () => setDialog("find") }, () => false);
 
   return (
     <QueryClientProvider client={queries}>

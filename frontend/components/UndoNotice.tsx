@@ -32,7 +32,8 @@ function Offer({ done, close }: Props) {
     return () => clearTimeout(timer);
   }, [isHeld, close]);
 
-  useKeys({ "$mod+z": () => undo.isIdle && undo.mutate(done.seq) });
+  const takeOnce = () => undo.isIdle && undo.mutate(done.seq);
+  useKeys({ "Control+z": takeOnce, "Meta+z": takeOnce });
 
   useLayoutEffect(() => {
     const element = box.current;
