@@ -35,7 +35,7 @@ from backend.database import Logged
 from backend.fields import in_utc
 from backend.problems import invalid
 from backend.recurrence import Budget, Coming, TooManyError, next_occurrence
-from backend.spelling import TAGS, known, spelling
+from backend.spelling import ADDED_TAGS, MAX_TAGS, TAGS, known, spelled, spelling
 from backend.statements import KEPT, NOW, Statements, as_json, count
 
 # For UUIDv5. Never change this: a task completed again would get a second next occurrence.
@@ -118,6 +118,7 @@ class TaskStatements(Statements):
         self.complete_one = lru_cache(KEPT)(self._complete_one)
         self.complete_all_unless_recurring = lru_cache(KEPT)(self._complete_all_unless_recurring)
         self.complete_all = lru_cache(KEPT)(self._complete_all)
+        self.where_tags_fit = lru_cache(KEPT)(self._where_tags_fit)
 
     @property
     def _completed(self) -> ColumnElement[Any]:
@@ -130,7 +131,21 @@ class TaskStatements(Statements):
     def given(self, fields: Iterable[str]) -> dict[str, Any]:
         """Return what a body sets, by column: its tags, where it names any, as the caller spells them."""
         names = {*fields}
-        return super().given(names - {TAGS}) | ({"tags": spelling(TAGS).c.names} if TAGS in names else {})
+        tags = {"tags": self._with_added_tags} if ADDED_TAGS in names else {}
+        tags |= {"tags": spelling(TAGS).c.names} if TAGS in names else {}
+        return super().given(names - {TAGS, ADDED_TAGS}) | tags
+
+    @cached_property
+    def _with_added_tags(self) -> ColumnElement[Any]:
+        """Return the tags of a task, and after them those of `add_tags` that it has not."""
+        tags = self.table.c.tags
+        added = func.unnest(spelled(ADDED_TAGS)).column_valued("_added")
+        new = select(added).where(added != func.all(tags)).correlate(self.table)
+        return tags + func.array(new.scalar_subquery(), type_=tags.type)
+
+    def _where_tags_fit(self, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Return the condition for those of some tasks that have room for the tags of `add_tags`."""
+        return and_(condition, func.cardinality(self._with_added_tags) <= literal_column(str(MAX_TAGS)))
 
     @cached_property
     def create_if_known(self) -> Logged:

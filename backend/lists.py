@@ -87,6 +87,7 @@ AS_NULL: dict[type, tuple[str, Any]] = {
 SEARCHED = "search_text"  # the column that q is looked for in
 # Of how many characters the order of a text is made: folded, and as they are. An index takes no more than 2,704 bytes.
 FOLDED, AS_IS = 100, 200
+MAX_IDS = 200  # of one request: they are in its URL, for which a proxy may have 8 KiB
 EXACT = 2**53, 15  # how large integers and how many digits of decimals a double precision tells apart
 
 
@@ -118,7 +119,9 @@ class Listing:
         self._conditions: dict[str, ColumnElement[bool]] = {}
         self._places: dict[str, type[StrEnum]] = {}  # the filters by an enum, whose values are compared by their place
         self._any: set[str] = set()
-        parameters: dict[str, Any] = {}
+        some: Any = Field(default=[], max_length=MAX_IDS, description="Those with one of these ids.")
+        parameters: dict[str, Any] = {"id": (list[UUID], some)}
+        self._conditions["_by_id"] = self.table.c.id == func.any(cast(bindparam("_by_id"), ARRAY(self.table.c.id.type)))
         for name in (*filters, *self.sorts):
             self._order_by(name, looked_up=name in filters)
         # Of what was changed lately there is little to look through: no index, which each change would have to keep.

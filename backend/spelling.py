@@ -17,7 +17,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from backend.database import Logged, prepared
 
 KEPT = 1000  # names of which the letters and the pattern are kept
+MAX_TAGS = 20  # of one task
 TAGS = "_tags"  # is in the place of `tags` among what a body sets, if it names any
+ADDED_TAGS = "_added_tags"  # and this in that of `add_tags`
 _KNOWN = """
     SELECT unnest(tags) AS name FROM task WHERE user_id = :user_id
     UNION SELECT name FROM tag WHERE user_id = :user_id AND color IS NOT NULL

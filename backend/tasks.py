@@ -6,7 +6,15 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, model_validator
+from pydantic import (
+    MISSING,
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    StringConstraints,
+    create_model,
+    model_validator,
+)
 from pydantic import Field as PydanticField
 from sqlalchemy import CheckConstraint, ColumnElement
 from sqlmodel import Field
@@ -16,9 +24,9 @@ from backend.completion import TaskStatements, completes, local_due, next_ones
 from backend.database import CONSTRAINTS, Database, Rows
 from backend.export_import import Transferred, no_bool
 from backend.fields import COMPOSED, INVISIBLE, VISIBLE, Moment, MomentOrDay, Text, TimeZone, TrimmedText
-from backend.problems import PATTERN_MESSAGES
+from backend.problems import PATTERN_MESSAGES, invalid
 from backend.resources import Changed, Owned, ReadOnly, Resource
-from backend.spelling import SPELL, TAGS, kept, patterns
+from backend.spelling import ADDED_TAGS, MAX_TAGS, SPELL, TAGS, kept, patterns
 
 
 class Status(StrEnum):
@@ -111,7 +119,7 @@ class Task(Owned, table=True):
     )
     tags: Annotated[list[TagName], BeforeValidator(_no_repeats), AfterValidator(_one_of_each)] = Field(
         default_factory=list,
-        max_length=20,
+        max_length=MAX_TAGS,
         description="Names, without repeats.",
         schema_extra={"examples": [["home"]], "json_schema_extra": {"uniqueItems": True}},
     )
@@ -177,9 +185,28 @@ class Tasks(Resource[Task]):
     )
     on_update_all = "; completing those that recur, and reopening them, too"
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        described: Any = PydanticField(
+            default=MISSING,
+            max_length=MAX_TAGS,
+            description=f"Tags to add to those that each has. A task that would have over {MAX_TAGS} stays as it is.",
+            examples=[["home"]],
+        )
+        body = self.update_many_body
+        self.update_many_body = create_model(
+            body.__name__, __base__=body, __doc__=body.__doc__, add_tags=(list[TagName] | MISSING, described)
+        )
+        self.update_many_body.model_config["json_schema_extra"] = {"not": {"required": ["tags", "add_tags"]}}
+
     def values(self, body: BaseModel) -> dict[str, Any]:
         """Return what a body sets: with a due date its offset from UTC, and with tags the parameter of `spelled`."""
         values = super().values(body)
+        added = values.pop("add_tags", None)
+        if added is not None and "tags" in values:
+            raise invalid(("add_tags", "must not be beside tags"))
+        if added:
+            values[ADDED_TAGS] = patterns(added)
         if "due_date" in values:
             given = getattr(body, "due_date", None)
             offset = given.utcoffset() if isinstance(given, datetime) else None
@@ -227,6 +254,8 @@ class Tasks(Resource[Task]):
         self, db: Database, user_id: str, condition: ColumnElement[bool], named: dict[str, Any], changes: dict[str, Any]
     ) -> int:
         """Change all of a user's tasks that the filters name, and return how many: one statement, or two as above."""
+        if ADDED_TAGS in changes:
+            condition = self.statements.where_tags_fit(condition)
         if not completes(changes):
             return await super().change_all(db, user_id, condition, named, changes)
         fields = frozenset(changes)

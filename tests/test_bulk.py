@@ -115,7 +115,8 @@ def test_a_bulk_deletion_is_of_exactly_the_callers_tasks_that_match(
         ("tag=home&limit=1", "limit"),
         ("tag=home&cursor=x", "cursor"),
         ("tag=home&color=red", "color"),
-        ("tag=home&id=01980000-0000-7000-8000-000000000000", "id"),
+        ("id=1", "id"),
+        ("&".join(201 * ["id=01980000-0000-7000-8000-000000000000"]), "id"),
         ("user_id=bob", "user_id"),
         ("statuses=pending", "statuses"),
         ("status=", "status"),
@@ -136,6 +137,37 @@ def test_what_names_no_tasks_or_is_no_filter_is_refused_and_changes_nothing(
         assert_problem(answer, 422, "VALIDATION_ERROR")
         assert answer.json().get("field", "").partition(".")[0] == (field or "")
     assert listed(ann) == before
+
+
+def test_many_are_named_by_their_ids_alone(ann: httpx.Client, bob: httpx.Client) -> None:
+    before, [bobs, *_] = fill(ann), fill(bob)
+    first, second, *others = before
+    query = "&".join(f"id={one}" for one in (first, second, bobs))
+    assert ids(list(every(ann, f"/api/tasks?{query}"))) == [first, second]
+    assert updated(ann.patch(f"/api/tasks?{query}&priority=high", json={"priority": "low"})) == 1
+    assert updated(ann.patch(f"/api/tasks?{query}", json={"priority": "low"})) == 2
+    assert deleted(ann.delete(f"/api/tasks?{query}")) == 2
+    assert listed(ann).keys() == {*others}
+    assert bobs in listed(bob)
+
+
+def test_tags_are_added_to_those_that_each_task_has(ann: httpx.Client) -> None:
+    bare, named, full = (create(ann, tags=tags) for tags in ([], ["home", "b"], [f"{n}" for n in range(20)]))
+    query = "&".join(f"id={one['id']}" for one in (bare, named, full))
+    answer = ann.patch(f"/api/tasks?{query}", json={"add_tags": ["a", "HOME"], "priority": "low"})
+    assert updated(answer) == 2  # the third would have 22
+    tags = {task_id: task["tags"] for task_id, task in listed(ann).items()}
+    assert tags == {bare["id"]: ["a", "home"], named["id"]: ["home", "b", "a"], full["id"]: full["tags"]}
+    ann.post(f"/api/changes/{answer.headers['Change']}/undo").raise_for_status()
+    assert listed(ann)[named["id"]]["tags"] == ["home", "b"]
+    done = {"add_tags": ["done"], "status": "completed"}
+    recurring = create(ann, **DAILY, tags=["daily"])
+    assert updated(ann.patch(f"/api/tasks?id={recurring['id']}", json=done)) == 1
+    assert listed(ann)[recurring["id"]]["tags"] == ["daily", "done"]
+    assert updated(ann.patch(f"/api/tasks?{query}", json={"add_tags": []})) == 3
+    for bad in ({"add_tags": ["x"], "tags": []}, {"add_tags": [""]}, {"add_tags": None}):
+        assert_problem(ann.patch(f"/api/tasks?{query}", json=bad), 422, "VALIDATION_ERROR")
+    assert_problem(ann.patch(f"/api/tasks/{bare['id']}", json={"add_tags": ["x"]}), 422, "VALIDATION_ERROR")
 
 
 # What becomes of them

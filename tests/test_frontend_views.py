@@ -153,6 +153,7 @@ def test_a_rule_without_a_day_asks_for_one(site: Site) -> None:
         page.get_by_label("Due on").fill("2031-03-29")
         page.get_by_role("button", name="Add", exact=True).click()
         expect(task(page, "Water")).to_be_visible()
+        expect(page.get_by_label("Repeats")).to_be_hidden()
         assert api.get("/api/tasks?q=Water").json()[0]["due_date"] == "2031-03-29"
 
 

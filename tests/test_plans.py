@@ -37,6 +37,7 @@ VALUES = {
     "_acted_by": None,
     "_undoes": None,
     "_history": True,
+    "_by_id": ["01980000-0000-7000-8000-000000000000"],
     "_by_one_status": 0,
     "_by_status": [0, 1],
     "_by_priority": [0, 1],

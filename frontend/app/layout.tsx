@@ -10,6 +10,7 @@ import "./styles/filters.css";
 import "./styles/list.css";
 import "./styles/notices.css";
 import "./styles/account.css";
+import "./styles/selection.css";
 
 export const metadata: Metadata = { title: "Better Tasks", description: "Your tasks, and nobody else's" };
 

@@ -12,6 +12,7 @@ export { claimsOf, type GetToken } from "./tokens.ts";
 export type Task = components["schemas"]["Task"];
 export type NewTask = components["schemas"]["TaskCreate"];
 export type TaskChanges = components["schemas"]["TaskUpdate"];
+export type ManyChanges = components["schemas"]["TaskUpdateMany"];
 /** What was done to a task; by whom, if not by the user. */
 export type HistoryEntry = Omit<components["schemas"]["HistoryEntry"], "by"> & { by: string | undefined };
 export type Tag = components["schemas"]["ListedTag"];
@@ -21,11 +22,15 @@ export type BulkFilters = Omit<Filters, "sort" | "limit">;
 const TIMEOUT_MS = 30_000; // longer than the API waits for its database
 const EVENTS = "text/event-stream";
 
-/** What `createApi` needs: where the API is, how to get a token, and another `fetch` where the global one will not do. */
+/** What `createApi` needs. */
 export interface Options {
+  /** Where the API is. */
   url: string;
   getToken: GetToken;
+  /** Another `fetch`, where the global one will not do. */
   fetch?: (request: Request, init?: RequestInit) => Promise<Response>;
+  /** Puts what the API says of a problem into other words for people. */
+  inWords?: (detail: string) => string;
 }
 
 interface Answer<T> {
@@ -34,24 +39,11 @@ interface Answer<T> {
   response: Response;
 }
 
-/** Return the data and the response, or throw an ApiError, or what `getToken` threw. */
-async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; response: Response }> {
-  const { data, error, response } = await asked.catch((cause) => {
-    throw /^(Type|Syntax|Abort|Timeout)Error$/.test(cause?.name) ? unreachable(cause) : cause; // of the body
-  });
-  if (response.ok) return { data: data as T, response };
-  const problem = (typeof error === "object" ? error : {}) as ApiError["problem"];
-  throw new ApiError(problem.detail ?? `The server answered ${response.status}.`, problem.code, problem);
-}
-
 /** The number of the change that was made, by which it can be undone. Undefined if nothing was changed. */
 function seqOf(response: Response): number | undefined {
   const said = response.headers.get("Change");
   return said === null ? undefined : Number(said);
 }
-
-/** The same, of a request whose answer has nothing else to say. */
-const made = async (asked: Promise<Answer<unknown>>) => ({ seq: seqOf((await checked(asked)).response) });
 
 /** The cursor of the next page. */
 const nextOf = (response: Response) => response.headers.get("Next-Cursor") ?? undefined;
@@ -77,9 +69,24 @@ export function applyChanges(tasks: Map<string, Task>, { changes }: Changes): vo
 }
 
 /** Return a client for one user. Its functions throw ApiError, or what `getToken` throws. */
-export function createApi({ url, getToken, fetch: ask = (...request) => fetch(...request) }: Options) {
+export function createApi(options: Options) {
+  const { url, getToken, fetch: ask = (...request) => fetch(...request), inWords = String } = options;
   const tokens = createTokens(getToken);
   let newest = 0;
+
+  /** Return the data and the response, or throw an ApiError, or what `getToken` threw. */
+  async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; response: Response }> {
+    const { data, error, response } = await asked.catch((cause) => {
+      throw /^(Type|Syntax|Abort|Timeout)Error$/.test(cause?.name) ? unreachable(cause) : cause; // of the body
+    });
+    if (response.ok) return { data: data as T, response };
+    const problem = (typeof error === "object" ? error : {}) as ApiError["problem"];
+    const { detail = `The server answered ${response.status}.`, code } = problem;
+    throw new ApiError(inWords(detail), code, problem);
+  }
+
+  /** The same, of a request whose answer has nothing else to say. */
+  const made = async (asked: Promise<Answer<unknown>>) => ({ seq: seqOf((await checked(asked)).response) });
 
   async function send(request: Request, by: typeof ask): Promise<Response> {
     const token = await tokens.get();
@@ -205,7 +212,7 @@ export function createApi({ url, getToken, fetch: ask = (...request) => fetch(..
     },
 
     /** Change every task that filters find, of which there must be one at least. */
-    async changeAll(filters: BulkFilters, body: TaskChanges): Promise<{ updated: number; seq: number | undefined }> {
+    async changeAll(filters: BulkFilters, body: ManyChanges): Promise<{ updated: number; seq: number | undefined }> {
       const { data, response } = await checked(http.PATCH("/api/tasks", { params: { query: filters }, body }));
       return { updated: data.updated, seq: seqOf(response) };
     },

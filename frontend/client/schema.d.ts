@@ -1012,6 +1012,14 @@ export interface components {
              *     ]
              */
             tags?: string[];
+            /**
+             * Add Tags
+             * @description Tags to add to those that each has. A task that would have over 20 stays as it is.
+             * @example [
+             *       "home"
+             *     ]
+             */
+            add_tags?: string[];
         };
         /**
          * TransferredTask
@@ -1391,6 +1399,8 @@ export interface operations {
     list_tasks: {
         parameters: {
             query?: {
+                /** @description Those with one of these ids. */
+                id?: string[];
                 /** @description Any of these. */
                 status?: components["schemas"]["Status"][];
                 /** @description Any of these. */
@@ -1739,6 +1749,8 @@ export interface operations {
     delete_tasks: {
         parameters: {
             query?: {
+                /** @description Those with one of these ids. */
+                id?: string[];
                 /** @description Any of these. */
                 status?: components["schemas"]["Status"][];
                 /** @description Any of these. */
@@ -1890,6 +1902,8 @@ export interface operations {
     update_tasks: {
         parameters: {
             query?: {
+                /** @description Those with one of these ids. */
+                id?: string[];
                 /** @description Any of these. */
                 status?: components["schemas"]["Status"][];
                 /** @description Any of these. */

@@ -80,6 +80,7 @@ export function NewTask({ titleField, adds }: Props) {
     edited.current = undefined;
     event.currentTarget.reset();
     setText("");
+    setOpen(false);
     setIgnored(new Set());
     titleField.current?.focus();
   }

@@ -1,7 +1,7 @@
 import type { Task, TaskChanges } from "better-tasks-client";
 import { useRef } from "react";
 import { dayOf, dueOf, timeOf, timeZone } from "@/lib/dates";
-import { PRIORITIES, RULES, ruleInWords, STATUSES } from "@/lib/words";
+import { PRIORITIES, RULES, ruleInWords, STATUSES, tagsOf } from "@/lib/words";
 
 import { Options } from "./Options";
 
@@ -72,7 +72,7 @@ const READ: Record<string, (text: string) => unknown> = {
   status: (text) => text,
   priority: (text) => text,
   recurrence_rule: (text) => text || null,
-  tags: (text) => [...new Set(text.split(",").map((name) => name.trim()))].filter(Boolean),
+  tags: tagsOf,
 };
 
 /** The values of the task's fields that the form has. */

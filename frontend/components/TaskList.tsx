@@ -8,6 +8,7 @@ import { SignedOutError } from "@/lib/token";
 import type { View } from "@/lib/views";
 
 import { Notice } from "./Notice";
+import { type Picked, Selection, toggled } from "./Selection";
 import { TaskRow } from "./TaskRow";
 
 /** Add the held tasks that are not listed any more, each below the task that it was below. */
@@ -26,12 +27,15 @@ interface Props {
   view: View;
   filters: Filters;
   today: string;
+  picked: Picked;
+  setPicked: (picked: Picked) => void;
 }
 
-export function TaskList({ view, filters, today }: Props) {
-  const { data, error, isPending, isPlaceholderData, isFetching, refetch, ...next } = useTasks(filters);
+export function TaskList({ view, filters, today, picked, setPicked }: Props) {
+  const { data, error, isPending, isPlaceholderData, isFetching, refetch, errorUpdatedAt, ...next } = useTasks(filters);
   const { hasNextPage, fetchNextPage, isFetchingNextPage, isFetchNextPageError } = next;
   const colors = new Map(useTags().data?.map((tag) => [tag.name, tag.color]));
+  const [entered, setEntered] = useState<string>(); // the task that had the focus last: Tab leads to it
   const end = useRef<HTMLButtonElement>(null);
   // Tasks being edited or with a notice stay visible, even if a filter or another change removes them from the list.
   const [held, setHeld] = useState<ReadonlyMap<string, Task>>(new Map());
@@ -54,8 +58,8 @@ export function TaskList({ view, filters, today }: Props) {
   }, [hasNextPage, isFetching, error, fetchNextPage]);
 
   const isFiltered = Boolean(filters.q || filters.priority);
-  const found = data?.pages.flatMap((page) => page.tasks.filter((task) => view.has?.(task, today) ?? true));
-  const listed = new Map(found?.map((task) => [task.id, task]));
+  const fitting = data?.pages.flatMap((page) => page.tasks.filter((task) => view.has?.(task, today) ?? true));
+  const listed = new Map(fitting?.map((task) => [task.id, task]));
   const isInItsOrder = filters.sort === view.filters(today).sort;
   const headingOf = (task: Task) => (isInItsOrder ? view.heading?.(task, today) : undefined);
   const shown = useRef<Task[]>([]);
@@ -63,13 +67,21 @@ export function TaskList({ view, filters, today }: Props) {
   useEffect(() => {
     shown.current = tasks;
   });
+  const current = tasks.some(({ id }) => id === entered) ? entered : tasks[0]?.id;
+  const found = `${tasks.length}${hasNextPage ? " and more" : ""} ${tasks.length === 1 ? "task" : "tasks"} found.`;
   return (
     <section aria-label="Tasks" aria-busy={isPending || isPlaceholderData}>
       {error && !(error instanceof SignedOutError) && (
-        <Notice actions={{ "Try again": () => (isFetchNextPageError ? fetchNextPage() : refetch()) }}>
+        <Notice
+          key={errorUpdatedAt}
+          actions={{ "Try again": () => (isFetchNextPageError ? fetchNextPage() : refetch()) }}
+        >
           {error.message}
         </Notice>
       )}
+      <p role="status" className="heard">
+        {isFiltered && data && !isPlaceholderData && found}
+      </p>
       {isPending && <div className="card skeleton" role="status" aria-label="Loading …" />}
       {data && tasks.length === 0 && (
         <div className="empty">
@@ -78,7 +90,10 @@ export function TaskList({ view, filters, today }: Props) {
         </div>
       )}
       {tasks.length > 0 && (
-        <ul className="card tasks">
+        <ul
+          className="card tasks"
+          onFocus={({ target }) => setEntered(target.closest<HTMLElement>(".task")?.dataset.id)}
+        >
           {tasks.map((task, place) => {
             const before = tasks[place - 1];
             const heading = headingOf(task);
@@ -89,12 +104,20 @@ export function TaskList({ view, filters, today }: Props) {
                     <h2>{heading}</h2>
                   </li>
                 )}
-                <TaskRow task={task} colors={colors} hold={hold} />
+                <TaskRow
+                  task={task}
+                  colors={colors}
+                  hold={hold}
+                  tabIndex={task.id === current ? 0 : -1}
+                  isPicked={picked?.has(task.id)}
+                  pick={() => setPicked(toggled(picked, task.id))}
+                />
               </Fragment>
             );
           })}
         </ul>
       )}
+      <Selection tasks={tasks} picked={picked} setPicked={setPicked} />
       {hasNextPage && (
         <button ref={end} className="more" type="button" disabled={isFetching} onClick={() => fetchNextPage()}>
           {isFetchingNextPage ? "Loading …" : "More tasks"}

@@ -15,14 +15,18 @@ interface Props {
   task: Task;
   colors: Map<string, string | null>;
   hold: (id: string, task: Task | undefined) => void;
+  tabIndex: 0 | -1;
+  isPicked: boolean | undefined; // undefined while none can be
+  pick: () => void;
 }
 
-export function TaskRow({ task, colors, hold }: Props) {
+export function TaskRow({ task, colors, hold, tabIndex, isPicked, pick }: Props) {
   const change = useChange();
   const remove = useRemove();
   const lookUp = useLookUp();
   // The task as it was when editing began: a refetched list must not make an outdated form look current.
   const [editing, setEditing] = useState<Task>();
+  const [unsaved, setUnsaved] = useState<{ task: Task; typed: TaskChanges }>(); // what Esc has closed
   const form = useRef<HTMLFormElement>(null);
   const said = useRef<TaskChanges>({});
   const row = useRef<HTMLLIElement>(null);
@@ -33,13 +37,13 @@ export function TaskRow({ task, colors, hold }: Props) {
   // One change at a time: a second one would name a version that the first has just replaced.
   const isBusy = change.isPending || remove.isPending || lookUp.isPending;
   const isEditing = Boolean(editing);
-  const isHeld = Boolean(isEditing || isBusy || error);
+  const isHeld = Boolean(isEditing || isBusy || error || unsaved);
 
   useEffect(() => hold(task.id, isHeld ? task : undefined), [hold, isHeld, task]);
 
   useEffect(() => {
     if (!isEditing || !form.current) return;
-    said.current = readFields(form.current);
+    if (!unsaved) said.current = readFields(form.current);
     // Return the focus to where editing began, unless it has moved elsewhere.
     return () => {
       if (document.activeElement === document.body) titleButton.current?.focus();
@@ -59,7 +63,15 @@ export function TaskRow({ task, colors, hold }: Props) {
 
   function close() {
     setEditing(undefined);
+    setUnsaved(undefined);
     for (const mutation of [change, remove, lookUp]) mutation.reset();
+  }
+
+  /** Close the form, and keep what was typed. */
+  function leave() {
+    const typed = form.current ? changedFields(form.current, said.current) : {};
+    close();
+    if (editing && Object.keys(typed).length) setUnsaved({ task: editing, typed });
   }
 
   function make(seen: Task, body: TaskChanges) {
@@ -94,17 +106,20 @@ export function TaskRow({ task, colors, hold }: Props) {
   }
 
   function notice() {
+    const goOn = () => setEditing(unsaved?.task);
+    if (unsaved && !isEditing)
+      return <Notice actions={{ "Go on": goOn, Discard: close }}>What you typed is not saved yet.</Notice>;
     if (isBusy || !error) return null;
     if (isGone(error)) return <Notice actions={{ Close: close }}>This task was deleted meanwhile.</Notice>;
     if (isConflict(error) && now && mine)
       return (
-        <Notice actions={{ "Keep theirs": close, "Keep mine": () => save(now, mine.body) }}>
+        <Notice asks actions={{ "Keep theirs": close, "Keep mine": () => save(now, mine.body) }}>
           This task was changed meanwhile: {changesInWords(mine.task, now)}. Which one shall it be?
         </Notice>
       );
     if (isConflict(error) && now)
       return (
-        <Notice actions={{ "Keep it": close, "Delete it": removeIt }}>
+        <Notice asks actions={{ "Keep it": close, "Delete it": removeIt }}>
           This task was changed meanwhile, and is not deleted.
         </Notice>
       );
@@ -113,9 +128,10 @@ export function TaskRow({ task, colors, hold }: Props) {
   }
 
   const completed = task.status === "completed";
+  const complete = () => make(task, { status: completed ? "pending" : "completed" });
   const isLate = task.due_date && !completed && endOf(task.due_date) < new Date();
   return (
-    <li ref={row} className={completed ? "task completed" : "task"}>
+    <li ref={row} data-id={task.id} className={`task${completed ? " completed" : ""}${isPicked ? " picked" : ""}`}>
       {editing ? (
         <form
           ref={form}
@@ -124,20 +140,20 @@ export function TaskRow({ task, colors, hold }: Props) {
             save(editing);
           }}
           onKeyDown={(event: KeyboardEvent) =>
-            event.key === "Escape" && !event.nativeEvent.isComposing && !isBusy && close()
+            event.key === "Escape" && !event.nativeEvent.isComposing && !isBusy && leave()
           }
         >
           <input
             name="title"
             dir="auto"
             aria-label="Title"
-            defaultValue={editing.title}
+            defaultValue={unsaved?.typed.title ?? editing.title}
             maxLength={200}
             required
             // biome-ignore lint/a11y/noAutofocus: the user asked to edit
             autoFocus
           />
-          <TaskFields task={editing} />
+          <TaskFields task={{ ...editing, ...(unsaved?.typed as Partial<Task>) }} />
           <div className="line">
             <button className="primary" type="submit" disabled={isBusy}>
               Save
@@ -150,13 +166,17 @@ export function TaskRow({ task, colors, hold }: Props) {
         </form>
       ) : (
         <div className="line">
-          <input
-            type="checkbox"
-            className={task.priority}
-            aria-label={`${task.title} is completed`}
-            checked={completed}
-            onChange={() => make(task, { status: completed ? "pending" : "completed" })}
-          />
+          {/* One checkbox for both, so that it keeps the focus. */}
+          <label>
+            <input
+              type="checkbox"
+              className={isPicked === undefined ? `done ${task.priority}` : "pick"}
+              aria-label={isPicked === undefined ? `${task.title} is completed` : `Select ${task.title}`}
+              checked={isPicked ?? completed}
+              tabIndex={tabIndex}
+              onChange={isPicked === undefined ? complete : pick}
+            />
+          </label>
           <div className="what">
             <button
               ref={titleButton}
@@ -164,7 +184,8 @@ export function TaskRow({ task, colors, hold }: Props) {
               dir="auto"
               type="button"
               title="Edit"
-              onClick={() => setEditing(task)}
+              tabIndex={tabIndex}
+              onClick={() => setEditing(unsaved?.task ?? task)}
             >
               {task.title}
             </button>
@@ -197,7 +218,13 @@ export function TaskRow({ task, colors, hold }: Props) {
               ))}
             </p>
           </div>
-          <button className="quiet delete" type="button" aria-label={`Delete ${task.title}`} onClick={removeIt}>
+          <button
+            className="quiet delete"
+            type="button"
+            aria-label={`Delete ${task.title}`}
+            tabIndex={tabIndex}
+            onClick={removeIt}
+          >
             <Trash2 aria-hidden />
           </button>
         </div>

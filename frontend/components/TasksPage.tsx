@@ -1,25 +1,36 @@
 "use client";
 
 import { QueryClientProvider } from "@tanstack/react-query";
-import { LogOut, UserRound } from "lucide-react";
+import { CopyCheck, LogOut, SlidersHorizontal, UserRound } from "lucide-react";
 import dynamic from "next/dynamic";
 import { usePathname, useRouter, useSearchParams } from "next/navigation";
-import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import {
+  type KeyboardEvent,
+  type ReactNode,
+  useCallback,
+  useEffect,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from "react";
+import { flushSync } from "react-dom";
 
 import { authClient } from "@/lib/auth-client";
+import { KEYS, useKeys } from "@/lib/keys";
 import { createLive } from "@/lib/live";
 import { createSync } from "@/lib/sync";
 import { AppProvider, createQueries, type Done } from "@/lib/tasks";
 import { useToday } from "@/lib/today";
 import { apiFor } from "@/lib/token";
-import { isTyping } from "@/lib/typing";
 import { refine, viewAt } from "@/lib/views";
 import { problemOf } from "@/lib/words";
 
 import { Brand } from "./Brand";
 import { ConnectionStatus } from "./ConnectionStatus";
+import { Dialog } from "./Dialog";
 import { NewTask } from "./NewTask";
 import { Notice } from "./Notice";
+import type { Picked } from "./Selection";
 import { TagsPage } from "./TagsPage";
 import { TaskList } from "./TaskList";
 import { Toolbar } from "./Toolbar";
@@ -27,6 +38,8 @@ import { UndoNotice } from "./UndoNotice";
 import { ViewLink, Views } from "./Views";
 
 const AccountPage = dynamic(() => import("./AccountPage").then((module) => module.AccountPage));
+
+const Palette = dynamic(() => import("./Palette").then((loaded) => loaded.Palette), { ssr: false });
 
 /** One user's tasks, in the view that the address says. */
 export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; email: string }; apiUrl: string }) {
@@ -42,6 +55,14 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
   const [problem, setProblem] = useState("");
   const [done, setDone] = useState<Done>();
   const forget = useCallback(() => setDone(undefined), []);
+  const [heard, setHeard] = useState<ReactNode>();
+  // With a key, so that the same words are heard again.
+  const say = useCallback((words: string) => setHeard(<span key={performance.now()}>{words}</span>), []);
+  const [dialog, setDialog] = useState<"keys" | "find">();
+  // On a phone, where the filters are folded unless one hides tasks.
+  const [isFiltering, setFiltering] = useState(search.has("q") || search.has("priority"));
+  const [picked, setPicked] = useState<Picked>();
+  const keys = useRef<HTMLDialogElement>(null);
   const title = useRef<HTMLInputElement>(null);
   const searchField = useRef<HTMLInputElement>(null);
 
@@ -50,28 +71,37 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
     router.refresh();
   }
 
+  /** Let go of a field, so that the keys are those of the list again. */
+  function onKey({ key, target, nativeEvent }: KeyboardEvent<HTMLElement>) {
+    const field = target as HTMLElement;
+    if (key === "Escape" && !nativeEvent.isComposing && field.closest(".new, .filters")) field.blur();
+  }
+
   async function signOut() {
     const found = await problemOf(authClient.signOut());
     setProblem(found);
     if (!found) leave();
   }
 
-  useEffect(() => {
-    function onKey(event: KeyboardEvent) {
-      if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
-      const field = { n: title, "/": searchField }[event.key];
-      if (field) {
-        event.preventDefault();
-        field.current?.focus();
-      }
-    }
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
-  }, []);
+  useEffect(() => setPicked(undefined), [path]);
+
+  function find() {
+    flushSync(() => setFiltering(true));
+    searchField.current?.focus();
+  }
+
+  const commands = {
+    "New task": () => title.current?.focus(),
+    ...(view && { Search: find, "Select tasks": () => setPicked(new Set()) }),
+    "All keys": () => setDialog("keys"),
+    "Sign out": signOut,
+  };
+  useKeys({ n: commands["New task"], "[Shift]+/": find, "[Shift]+?": commands["All keys"] });
+  useKeys({ "Control+k": () => setDialog("find"), "Meta+k": () => setDialog("find") }, () => false);
 
   return (
     <QueryClientProvider client={queries}>
-      <AppProvider value={{ api, isReady: connection !== "opening", offerUndo: setDone }}>
+      <AppProvider value={{ api, isReady: connection !== "opening", offerUndo: setDone, say }}>
         <header>
           <Brand />
           <span className="who">
@@ -84,14 +114,42 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
           </button>
         </header>
         <Views />
-        <main>
+        <main onKeyDown={onKey}>
           {problem && <Notice actions={{ "Try again": signOut }}>You are still signed in. {problem}</Notice>}
-          <h1>{view?.name ?? (path === "/account" ? "My account" : "Tags")}</h1>
+          <div className="line head">
+            <h1>{view?.name ?? (path === "/account" ? "My account" : "Tags")}</h1>
+            {view && (
+              <>
+                <button
+                  className="quiet fold"
+                  type="button"
+                  aria-expanded={isFiltering}
+                  onClick={() => setFiltering(!isFiltering)}
+                >
+                  <SlidersHorizontal aria-hidden /> Filter
+                </button>
+                <button
+                  className="quiet"
+                  type="button"
+                  aria-pressed={Boolean(picked)}
+                  onClick={() => setPicked(picked ? undefined : new Set())}
+                >
+                  <CopyCheck aria-hidden /> Select
+                </button>
+              </>
+            )}
+          </div>
           {view ? (
             <>
               {path !== "/completed" && <NewTask titleField={title} adds={view.adds?.(today) ?? {}} />}
-              <Toolbar key={`bar ${path}`} searchField={searchField} />
-              <TaskList key={`list ${path}`} view={view} filters={refine(view.filters(today), search)} today={today} />
+              <Toolbar key={`bar ${path}`} searchField={searchField} isOpen={isFiltering} />
+              <TaskList
+                key={`list ${path}`}
+                view={view}
+                filters={refine(view.filters(today), search)}
+                today={today}
+                {...{ picked, setPicked }}
+              />
             </>
           ) : path === "/account" ? (
             <AccountPage user={user} apiUrl={apiUrl} />
@@ -102,10 +160,26 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
             <ConnectionStatus isLost={connection === "lost"} />
             <UndoNotice done={done} close={forget} />
           </div>
+          <p role="status" className="heard">
+            {heard}
+          </p>
         </main>
         <footer>
-          <kbd>n</kbd> new task <kbd>/</kbd> search <kbd>Esc</kbd> cancel <kbd>Ctrl Z</kbd> undo
+          <kbd>n</kbd> new task <kbd>/</kbd> search <kbd>Ctrl K</kbd> find <kbd>Ctrl Z</kbd> undo
+          <button className="quiet" type="button" onClick={commands["All keys"]}>
+            <kbd>?</kbd> all keys
+          </button>
         </footer>
+        {dialog === "keys" && (
+          <Dialog ref={keys} label="Keys" onClose={() => setDialog(undefined)}>
+            {Object.entries(KEYS).map(([key, words]) => (
+              <p key={key} className="key">
+                {words} <kbd>{key}</kbd>
+              </p>
+            ))}
+          </Dialog>
+        )}
+        {dialog === "find" && <Palette commands={commands} onClose={() => setDialog(undefined)} />}
       </AppProvider>
     </QueryClientProvider>
   );

@@ -4,7 +4,7 @@ import { Search } from "lucide-react";
 import { usePathname, useSearchParams } from "next/navigation";
 import { type RefObject, useEffect, useRef, useState } from "react";
 
-import { useRemoveCompleted } from "@/lib/tasks";
+import { useRemoveCompleted, useTasks } from "@/lib/tasks";
 import { PRIORITIES, SORTS } from "@/lib/words";
 
 import { Notice } from "./Notice";
@@ -13,7 +13,7 @@ import { Options } from "./Options";
 const SEARCH_DELAY_MS = 250;
 
 /** What a list shows of its view, all of it in the address. */
-export function Toolbar({ searchField }: { searchField: RefObject<HTMLInputElement | null> }) {
+export function Toolbar({ searchField, isOpen }: { searchField: RefObject<HTMLInputElement | null>; isOpen: boolean }) {
   const path = usePathname();
   const search = useSearchParams();
   const [said, setSaid] = useState(() => new URLSearchParams(search)); // at once: the address follows a moment later
@@ -35,7 +35,7 @@ export function Toolbar({ searchField }: { searchField: RefObject<HTMLInputEleme
   }, [text]);
 
   return (
-    <section aria-label="Filters" className="filters line">
+    <section aria-label="Filters" className={isOpen ? "filters line open" : "filters line"}>
       <div className="search">
         <Search aria-hidden />
         <input
@@ -78,6 +78,8 @@ function DeleteCompleted() {
   const remove = useRemoveCompleted();
   const question = useRef<HTMLDialogElement>(null);
   const close = () => question.current?.close();
+  const completed = useTasks({ status: ["completed"], sort: "-completed_at" }); // as the list has it
+  if (!completed.data?.pages[0]?.tasks.length) return null;
   return (
     <>
       <button className="quiet" type="button" onClick={() => question.current?.showModal()}>

@@ -1,7 +1,8 @@
 import { isChangedSince } from "better-tasks-client";
 import { useEffect, useLayoutEffect, useRef, useState } from "react";
+
+import { useKeys } from "@/lib/keys";
 import { type Done, useUndo } from "@/lib/tasks";
-import { isTyping } from "@/lib/typing";
 
 const SHOWN_MS = 8000;
 
@@ -31,17 +32,8 @@ function Offer({ done, close }: Props) {
     return () => clearTimeout(timer);
   }, [isHeld, close]);
 
-  useEffect(() => {
-    if (!undo.isIdle) return;
-    function onKey(event: KeyboardEvent) {
-      const isCommand = (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey;
-      if (!isCommand || event.key.toLowerCase() !== "z" || isTyping(event)) return;
-      event.preventDefault();
-      undo.mutate(done.seq);
-    }
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
-  }, [undo.isIdle, undo.mutate, done.seq]);
+  const takeOnce = () => undo.isIdle && undo.mutate(done.seq);
+  useKeys({ "Control+z": takeOnce, "Meta+z": takeOnce });
 
   useLayoutEffect(() => {
     const element = box.current;

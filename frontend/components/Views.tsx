@@ -7,14 +7,19 @@ import type { MouseEvent, ReactNode } from "react";
 import { useTags } from "@/lib/tasks";
 import { pathOfTag, VIEWS } from "@/lib/views";
 
-/** A link that changes the address and fetches no new page: all views are one. */
+/** Change the address, and fetch no new page: all views are one. */
+export function go(path: string): void {
+  history.pushState(null, "", path);
+  scrollTo(0, 0);
+}
+
+/** A link to a view. */
 export function ViewLink({ path, children }: { path: string; children: ReactNode }) {
   const isHere = usePathname() === path;
   function follow(event: MouseEvent) {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    if (!isHere) history.pushState(null, "", path);
-    scrollTo(0, 0);
+    isHere ? scrollTo(0, 0) : go(path);
   }
   return (
     <a href={path} aria-current={isHere ? "page" : undefined} onClick={follow}>

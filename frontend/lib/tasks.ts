@@ -9,7 +9,15 @@ import {
   useQuery,
   useQueryClient,
 } from "@tanstack/react-query";
-import { type Api, type Filters, isGone, type NewTask, type Task, type TaskChanges } from "better-tasks-client";
+import {
+  type Api,
+  type Filters,
+  isGone,
+  type ManyChanges,
+  type NewTask,
+  type Task,
+  type TaskChanges,
+} from "better-tasks-client";
 import { createContext, useContext } from "react";
 import { SignedOutError } from "./token";
 
@@ -44,6 +52,7 @@ interface App {
   api: Api;
   isReady: boolean; // queries wait until changes are followed, so that none is missed between the two
   offerUndo: (done: Done) => void;
+  say: (words: string) => void; // to those who hear the page
 }
 
 const AppContext = createContext<App | undefined>(undefined);
@@ -72,7 +81,8 @@ export const newer = (shown: Task, task: Task) => (task.version < shown.version 
 /** Change a task in every cached list; null removes it. */
 export function show(queries: QueryClient, id: string, change: (task: Task) => Task | null): void {
   queries.setQueriesData<Pages>({ queryKey: ["tasks"] }, (pages) => {
-    if (!pages) return pages;
+    // Else a list that is to be fetched again would count as fetched.
+    if (!pages?.pages.some(({ tasks }) => tasks.some((task) => task.id === id))) return undefined;
     const changed = (tasks: Task[]) => tasks.flatMap((task) => (task.id === id ? (change(task) ?? []) : task));
     return { ...pages, pages: pages.pages.map((page) => ({ ...page, tasks: changed(page.tasks) })) };
   });
@@ -106,8 +116,11 @@ export function useHistory(id: string) {
 }
 
 export function useAdd() {
-  const { api } = useApp();
-  return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key) });
+  const { api, say } = useApp();
+  return useMutation({
+    mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key),
+    onSuccess: ({ title }) => say(`“${title}” was added.`),
+  });
 }
 
 interface Change {
@@ -117,7 +130,7 @@ interface Change {
 
 /** Change a task: shown at once, and undone if the API refuses. */
 export function useChange() {
-  const { api, offerUndo } = useApp();
+  const { api, offerUndo, say } = useApp();
   const queries = useQueryClient();
   return useMutation({
     mutationFn: ({ task, body }: Change) => api.change(task, body),
@@ -129,6 +142,7 @@ export function useChange() {
     onSuccess({ task, seq }, { body }) {
       show(queries, task.id, (shown) => newer(shown, task));
       if (seq && body.status === "completed") offerUndo({ words: `“${task.title}” was completed.`, seq });
+      else say(`“${task.title}” was ${body.status === "pending" ? "reopened" : "saved"}.`);
     },
   });
 }
@@ -151,6 +165,23 @@ export function useRemoveCompleted() {
     mutationFn: () => api.removeAll({ status: ["completed"] }),
     onSuccess({ deleted, seq }) {
       if (seq) offerUndo({ words: `${deleted} completed ${deleted === 1 ? "task was" : "tasks were"} deleted.`, seq });
+    },
+  });
+}
+
+/** Change tasks in one request; without a body, delete them. */
+export function useMany() {
+  const { api, offerUndo } = useApp();
+  return useMutation({
+    mutationFn: ({ tasks, body }: { tasks: Task[]; body: ManyChanges | undefined }) =>
+      body
+        ? api.changeAll({ id: tasks.map(({ id }) => id) }, body).then(({ updated, seq }) => ({ count: updated, seq }))
+        : api.removeAll({ id: tasks.map(({ id }) => id) }).then(({ deleted, seq }) => ({ count: deleted, seq })),
+    onSuccess({ count, seq }, { tasks, body }) {
+      const [only, ...others] = tasks.map(({ title }) => `“${title}” was`);
+      const some = count < tasks.length ? `${count} of ${tasks.length} tasks were` : `${count} tasks were`;
+      const done = body ? (body.status === "completed" ? "completed" : "changed") : "deleted";
+      if (seq) offerUndo({ words: `${others.length ? some : only} ${done}.`, seq });
     },
   });
 }

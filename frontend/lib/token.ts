@@ -1,7 +1,7 @@
 import { type Api, ApiError, claimsOf, createApi } from "better-tasks-client";
 
 import { authClient } from "./auth-client";
-import { unreachable } from "./words";
+import { detailInWords, unreachable } from "./words";
 
 /** The session has ended or belongs to another user: only signing in again helps. */
 export class SignedOutError extends Error {}
@@ -16,6 +16,7 @@ const noAnswer = (cause: unknown) => new ApiError(unreachable(), "UNREACHABLE", 
 export function apiFor(userId: string, url: string): Api {
   return createApi({
     url,
+    inWords: detailInWords,
     async getToken() {
       const { data, error } = await withSession("shared", () => authClient.token());
       if (error?.status === 401) throw new SignedOutError();

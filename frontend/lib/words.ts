@@ -58,6 +58,15 @@ const FIELDS = {
 
 type Field = keyof typeof FIELDS;
 
+/** What the API says of a problem, with the words of people for its fields: “Due date must …”. */
+export function detailInWords(detail: string): string {
+  const words = detail.replace(/[a-z]+_[a-z]+/g, (name) => FIELDS[name as Field] ?? name);
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** Tags that are typed with commas. */
+export const tagsOf = (text: string) => [...new Set(text.split(",").map((name) => name.trim()))].filter(Boolean);
+
 function valueInWords(field: Field, value: unknown): string {
   if (field === "due_date" && value) return readable(String(value));
   if (field === "status") return STATUSES[value as Task["status"]].toLowerCase();
