@@ -3,7 +3,8 @@
 import { ListTodo, SearchX } from "lucide-react";
 import { Fragment, useCallback, useEffect, useRef, useState } from "react";
 
-import type { Filters, Task } from "@/lib/api";
+import { type Filters, isUnreachable, type Task } from "@/lib/api";
+import { Conflict, isOf, keyOf, latest, useSent, withAdded, withChanges } from "@/lib/outbox";
 import { useTags, useTasks } from "@/lib/tasks";
 import { SignedOutError } from "@/lib/token";
 import type { View } from "@/lib/views";
@@ -15,7 +16,7 @@ import { TaskRow } from "./TaskRow";
 function withHeld(listed: Map<string, Task>, held: ReadonlyMap<string, Task>, shown: Task[]): Task[] {
   const tasks = [...listed.values()];
   for (const [id, task] of held) {
-    if (listed.has(id)) continue;
+    if (listed.has(latest(task).id)) continue;
     const place = shown.findIndex((each) => each.id === id);
     const neighbour = shown.slice(0, Math.max(place, 0)).findLast((each) => listed.has(each.id));
     tasks.splice(tasks.findIndex((each) => each.id === neighbour?.id) + 1, 0, task);
@@ -33,6 +34,7 @@ export function TaskList({ view, filters, today }: Props) {
   const { data, error, isPending, isPlaceholderData, isFetching, refetch, ...next } = useTasks(filters);
   const { hasNextPage, fetchNextPage, isFetchingNextPage, isFetchNextPageError } = next;
   const colors = new Map(useTags().data?.map((tag) => [tag.name, tag.color]));
+  const sent = useSent();
   const end = useRef<HTMLButtonElement>(null);
   // Tasks being edited or with a notice stay visible, even if a filter or another change removes them from the list.
   const [held, setHeld] = useState<ReadonlyMap<string, Task>>(new Map());
@@ -55,18 +57,28 @@ export function TaskList({ view, filters, today }: Props) {
   }, [hasNextPage, isFetching, error, fetchNextPage]);
 
   const isFiltered = Boolean(filters.q || filters.priority);
-  const found = data?.pages.flatMap((page) => page.tasks.filter((task) => view.has?.(task, today) ?? true));
-  const listed = new Map(found?.map((task) => [task.id, task]));
+  const isHere = (task: Task) => view.has?.(task, today) ?? true;
+  const found = withAdded(data?.pages.flatMap(({ tasks }) => tasks) ?? [], filters, sent).filter(isHere);
+  const listed = new Map(found.map((task) => [task.id, task]));
+  // A refused change asks for an answer wherever its task is listed.
+  const asking = sent.flatMap(({ status, error, variables }): [string, Task][] => {
+    if (status !== "error" || !variables || !("task" in variables)) return [];
+    const task = latest(error instanceof Conflict ? error.found : variables.task);
+    return [[task.id, task]];
+  });
   const isInItsOrder = filters.sort === view.filters(today).sort;
   const headingOf = (task: Task) => (isInItsOrder ? view.heading?.(task, today) : undefined);
   const shown = useRef<Task[]>([]);
-  const tasks = withHeld(listed, held, shown.current);
+  const tasks = withHeld(listed, new Map([...asking, ...held]), shown.current).flatMap((task) => {
+    const changes = sent.filter((each) => isOf(task, each));
+    return withChanges(task, changes) ? { task, changes } : [];
+  });
   useEffect(() => {
-    shown.current = tasks;
+    shown.current = tasks.map(({ task }) => task);
   });
   return (
     <section aria-label="Tasks" aria-busy={isPending || isPlaceholderData}>
-      {error && !(error instanceof SignedOutError) && (
+      {error && !(error instanceof SignedOutError) && !(data && isUnreachable(error)) && (
         <Notice actions={{ "Try again": () => (isFetchNextPageError ? fetchNextPage() : refetch()) }}>
           {error.message}
         </Notice>
@@ -80,17 +92,17 @@ export function TaskList({ view, filters, today }: Props) {
       )}
       {tasks.length > 0 && (
         <ul className="card tasks">
-          {tasks.map((task, place) => {
-            const before = tasks[place - 1];
+          {tasks.map(({ task, changes }, place) => {
+            const before = tasks[place - 1]?.task;
             const heading = headingOf(task);
             return (
-              <Fragment key={task.id}>
+              <Fragment key={keyOf(task)}>
                 {heading && (!before || headingOf(before) !== heading) && (
                   <li className="heading">
                     <h2>{heading}</h2>
                   </li>
                 )}
-                <TaskRow task={task} colors={colors} hold={hold} />
+                <TaskRow listed={task} sent={changes} colors={colors} hold={hold} />
               </Fragment>
             );
           })}

@@ -7,13 +7,15 @@ import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "
 
 import { type Api, createApi } from "@/lib/api";
 import { authClient } from "@/lib/auth-client";
+import { keep } from "@/lib/keep";
 import { createLive } from "@/lib/live";
+import { createOutbox, unsentOf } from "@/lib/outbox";
 import { createSync } from "@/lib/sync";
 import { AppProvider, createQueries, type Done } from "@/lib/tasks";
 import { useToday } from "@/lib/today";
 import { isTyping } from "@/lib/typing";
 import { refine, viewAt } from "@/lib/views";
-import { problemOf } from "@/lib/words";
+import { problemOf, waitInWords } from "@/lib/words";
 
 import { Brand } from "./Brand";
 import { ConnectionStatus } from "./ConnectionStatus";
@@ -30,6 +32,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
   const router = useRouter();
   const [api] = useState<Api>(() => createApi(apiUrl, user.id));
   const [queries] = useState(() => createQueries(leave));
+  useState(() => createOutbox(queries, api, (done) => setDone(done)));
   const [live] = useState(() => createLive(api, { ...createSync(queries, api), onSignedOut: leave }));
   const connection = useSyncExternalStore(live.subscribe, live.connection, live.connection);
   const path = usePathname();
@@ -38,20 +41,33 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
   const view = viewAt(path);
   const [problem, setProblem] = useState("");
   const [done, setDone] = useState<Done>();
+  const [unsent, setUnsent] = useState(0); // what a sign-out would lose
+  const kept = useRef<ReturnType<typeof keep>>(undefined);
   const forget = useCallback(() => setDone(undefined), []);
   const title = useRef<HTMLInputElement>(null);
   const searchField = useRef<HTMLInputElement>(null);
 
   function leave() {
+    kept.current?.hide();
     router.replace("/sign-in");
     router.refresh();
   }
 
-  async function signOut() {
+  async function signOut(isSure = false) {
+    const left = unsentOf(queries);
+    setUnsent(isSure ? 0 : left);
+    if (left && !isSure) return;
     const found = await problemOf(authClient.signOut());
     setProblem(found);
-    if (!found) leave();
+    if (found) return;
+    await kept.current?.erase();
+    leave();
   }
+
+  useEffect(() => {
+    kept.current = keep(queries, user.id, leave);
+    return kept.current.stop;
+  }, [queries, user.id]);
 
   useEffect(() => {
     function onKey(event: KeyboardEvent) {
@@ -68,17 +84,24 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string }
 
   return (
     <QueryClientProvider client={queries}>
-      <AppProvider value={{ api, isReady: connection !== "opening", offerUndo: setDone }}>
+      <AppProvider value={{ api, userId: user.id, isReady: connection !== "opening", offerUndo: setDone }}>
         <header>
           <Brand />
           <span className="who">{user.name}</span>
-          <button className="quiet" type="button" onClick={signOut}>
+          <button className="quiet" type="button" onClick={() => signOut()}>
             <LogOut aria-hidden /> Sign out
           </button>
         </header>
         <Views />
         <main>
-          {problem && <Notice actions={{ "Try again": signOut }}>You are still signed in. {problem}</Notice>}
+          {unsent > 0 && (
+            <Notice actions={{ Stay: () => setUnsent(0), "Sign out": () => signOut(true) }}>
+              {waitInWords(unsent)} If you sign out now, that is lost.
+            </Notice>
+          )}
+          {problem && (
+            <Notice actions={{ "Try again": () => signOut(true) }}>You are still signed in. {problem}</Notice>
+          )}
           <h1>{view?.name ?? "Tags"}</h1>
           {view ? (
             <>

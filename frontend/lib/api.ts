@@ -16,9 +16,10 @@ export type Filters = Omit<NonNullable<paths["/api/tasks"]["get"]["parameters"][
 const PAGE_SIZE = 50;
 const HISTORY_PAGE_SIZE = 10;
 const TIMEOUT_MS = 30_000; // longer than the API waits for its database
+const UNREACHABLE = "UNREACHABLE";
 const EVENTS = "text/event-stream";
 
-/** A failure: a sentence for people and, if the API answered, the code for programs. */
+/** A failure: a sentence for people, and the code for programs. */
 export class ApiError extends Error {
   readonly code: string | undefined;
 
@@ -32,6 +33,14 @@ export const isConflict = (error: unknown) => error instanceof ApiError && error
 export const isGone = (error: unknown) => error instanceof ApiError && error.code === "TASK_NOT_FOUND";
 export const isChangedSince = (error: unknown) => error instanceof ApiError && error.code === "CHANGED_SINCE";
 export const isNotKept = (error: unknown) => error instanceof ApiError && error.code === "CHANGES_NOT_KEPT";
+
+/** Whether the same request may well be answered a little later. */
+export const isPassing = (error: unknown) =>
+  error instanceof ApiError &&
+  [UNREACHABLE, "DATABASE_UNAVAILABLE", "AUTH_KEYS_UNAVAILABLE", "OVERLOADED", "RATE_LIMIT_EXCEEDED"].includes(
+    error.code ?? "",
+  );
+export const isUnreachable = (error: unknown) => error instanceof ApiError && error.code === UNREACHABLE;
 
 /** Return a `fetch` that sends the user's token, and retries once with a new token after a 401. */
 function fetchWith(tokens: Tokens) {
@@ -62,12 +71,13 @@ async function checked<T>(asked: Promise<Answer<T>>): Promise<{ data: T; respons
     answer = await asked;
   } catch (error) {
     if (error instanceof SignedOutError) throw error;
-    throw new ApiError(unreachable());
+    throw new ApiError(unreachable(), UNREACHABLE);
   }
   const { data, error, response } = answer;
   if (response.ok) return { data: data as T, response };
   const problem = error as Partial<components["schemas"]["ProblemDetails"]> | undefined;
-  throw new ApiError(problem?.detail ?? `The server answered ${response.status}.`, problem?.code);
+  const code = problem?.code ?? (response.status > 501 ? UNREACHABLE : undefined); // a proxy without the API
+  throw new ApiError(problem?.detail ?? `The server answered ${response.status}.`, code);
 }
 
 /** The number of the change that was made, by which it can be undone. Undefined if nothing was changed. */

@@ -7,19 +7,21 @@ import {
   useInfiniteQuery,
   useMutation,
   useQuery,
-  useQueryClient,
 } from "@tanstack/react-query";
 import { createContext, useContext } from "react";
 
-import { type Api, type Filters, isGone, type NewTask, type Task, type TaskChanges } from "./api";
+import type { Api, Filters, Task } from "./api";
 import { SignedOutError } from "./token";
 
 /** Return the cache of the API's data. Everything is fetched again when the last pending change has ended. */
 export function createQueries(onSignedOut: () => void): QueryClient {
   const onError = (error: Error) => error instanceof SignedOutError && onSignedOut();
   // Check later, when this change no longer counts as pending: two that end together would each wait for the other.
-  const onSettled = () => {
-    setTimeout(() => queries.isMutating() || queries.invalidateQueries());
+  const onSettled = (...[, error, , , mutation]: Parameters<NonNullable<MutationCache["config"]["onSettled"]>>) => {
+    setTimeout(() => {
+      if (!error) queries.getMutationCache().remove(mutation);
+      return queries.isMutating() || queries.invalidateQueries();
+    });
   };
   const queries: QueryClient = new QueryClient({
     queryCache: new QueryCache({ onError }),
@@ -41,6 +43,7 @@ export interface Done {
 
 interface App {
   api: Api;
+  userId: string;
   isReady: boolean; // queries wait until changes are followed, so that none is missed between the two
   offerUndo: (done: Done) => void;
 }
@@ -48,7 +51,7 @@ interface App {
 const AppContext = createContext<App | undefined>(undefined);
 export const AppProvider = AppContext.Provider;
 
-function useApp(): App {
+export function useApp(): App {
   const app = useContext(AppContext);
   if (!app) throw new Error("There is no AppProvider around this");
   return app;
@@ -95,46 +98,6 @@ export function useHistory(id: string) {
   });
 }
 
-export function useAdd() {
-  const { api } = useApp();
-  return useMutation({ mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key) });
-}
-
-interface Change {
-  task: Task; // as the user saw it: the API refuses to change an outdated version
-  body: TaskChanges;
-}
-
-/** Change a task: shown at once, and undone if the API refuses. */
-export function useChange() {
-  const { api, offerUndo } = useApp();
-  const queries = useQueryClient();
-  return useMutation({
-    mutationFn: ({ task, body }: Change) => api.change(task, body),
-    async onMutate({ task, body }) {
-      await queries.cancelQueries({ queryKey: ["tasks"] });
-      show(queries, task.id, (shown) => ({ ...shown, ...(body as Partial<Task>) }));
-    },
-    onError: (error, { task }) => show(queries, task.id, (shown) => (isGone(error) ? null : newer(shown, task))),
-    onSuccess({ task, seq }, { body }) {
-      show(queries, task.id, (shown) => newer(shown, task));
-      if (seq && body.status === "completed") offerUndo({ words: `“${task.title}” was completed.`, seq });
-    },
-  });
-}
-
-export function useRemove() {
-  const { api, offerUndo } = useApp();
-  const queries = useQueryClient();
-  return useMutation({
-    mutationFn: (task: Task) => api.remove(task),
-    onSuccess({ seq }, task) {
-      show(queries, task.id, () => null);
-      if (seq) offerUndo({ words: `“${task.title}” was deleted.`, seq });
-    },
-  });
-}
-
 export function useRemoveCompleted() {
   const { api, offerUndo } = useApp();
   return useMutation({
@@ -176,15 +139,5 @@ export function useRemoveTag() {
     onSuccess({ seq }, name) {
       if (seq) offerUndo({ words: `The tag “${name}” was deleted.`, seq });
     },
-  });
-}
-
-/** Fetch the current task, after a change of an outdated version was refused. */
-export function useLookUp() {
-  const { api } = useApp();
-  const queries = useQueryClient();
-  return useMutation({
-    mutationFn: (id: string) => api.get(id),
-    onSuccess: (task) => show(queries, task.id, (shown) => newer(shown, task)),
   });
 }
