@@ -12,6 +12,7 @@ export function proxy(request: NextRequest): NextResponse {
     // React's debugging needs eval, and the tools of `next dev` need inline styles.
     `script-src 'self' 'nonce-${nonce}' 'strict-dynamic'${inDevelopment ? " 'unsafe-eval'" : ""}`,
     `style-src 'self' ${inDevelopment ? "'unsafe-inline'" : `'nonce-${nonce}'`}`,
+    "worker-src 'self'", // 'strict-dynamic' would take its place
     `connect-src 'self' ${new URL(apiUrl).origin}`,
     "img-src 'self' data:",
     "object-src 'none'",

@@ -212,10 +212,16 @@ def session_of(page: Page) -> Any:
     return page.evaluate("fetch('/api/auth/get-session').then(answer => answer.json())")
 
 
-def add(page: Page, title: str) -> None:
+def write(page: Page, title: str) -> None:
+    """Add a task, which is shown before it is sent."""
     page.get_by_label("New task").fill(title)
     page.get_by_role("button", name="Add", exact=True).click()
     expect(task(page, title)).to_be_visible()
+
+
+def add(page: Page, title: str) -> None:
+    write(page, title)
+    expect(task(page, title)).not_to_contain_text("not sent yet")
 
 
 def task(page: Page, title: str) -> Any:

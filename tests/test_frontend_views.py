@@ -154,6 +154,7 @@ def test_a_rule_without_a_day_asks_for_one(site: Site) -> None:
         page.get_by_role("button", name="Add", exact=True).click()
         expect(task(page, "Water")).to_be_visible()
         expect(page.get_by_label("Repeats")).to_be_hidden()
+        expect(page.get_by_text("not sent yet")).to_have_count(0)
         assert api.get("/api/tasks?q=Water").json()[0]["due_date"] == "2031-03-29"
 
 
@@ -188,6 +189,7 @@ def test_one_line_is_a_task_whose_parts_are_seen_and_can_be_taken_for_text(site:
         expect(chips).to_have_text(["Tomorrow, 9:00", "every month", "#money", "high"])
         page.keyboard.press("Enter")
         expect(task(page, "Pay rent")).to_be_visible()
+        expect(page.get_by_text("not sent yet")).to_have_count(0)
         [made] = api.get("/api/tasks?q=rent").json()
         said = ("title", "due_date", "time_zone", "recurrence_rule", "tags", "priority")
         assert [made[name] for name in said] == [

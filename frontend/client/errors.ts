@@ -21,6 +21,10 @@ export const isChangedSince = hasCode("CHANGED_SINCE");
 export const isNotKept = hasCode("CHANGES_NOT_KEPT");
 export const isUnreachable = hasCode("UNREACHABLE");
 
+const PASSING = "UNREACHABLE DATABASE_UNAVAILABLE AUTH_KEYS_UNAVAILABLE OVERLOADED RATE_LIMIT_EXCEEDED".split(" ");
+/** Whether the same request may well be answered a little later. */
+export const isPassing = (error: unknown) => error instanceof ApiError && PASSING.includes(error.code ?? "");
+
 /** The failure of a request that got no answer, or not the whole of it. */
 export function unreachable(cause: unknown): ApiError {
   if (cause instanceof ApiError) return cause;

@@ -81,7 +81,8 @@ export function createApi(options: Options) {
     });
     if (response.ok) return { data: data as T, response };
     const problem = (typeof error === "object" ? error : {}) as ApiError["problem"];
-    const { detail = `The server answered ${response.status}.`, code } = problem;
+    const { detail = `The server answered ${response.status}.` } = problem;
+    const code = problem.code ?? (response.status > 501 ? "UNREACHABLE" : undefined); // a proxy without the API
     throw new ApiError(inWords(detail), code, problem);
   }
 

@@ -20,8 +20,14 @@ const DAY_SECONDS = 24 * 60 * 60;
 const takeFocus = (element: HTMLElement | null) => element?.focus();
 const when = (date: Date) => readable(date.toISOString());
 
+interface Props {
+  user: { name: string; email: string };
+  apiUrl: string;
+  forget: () => Promise<void>; // what is kept in this browser
+}
+
 /** All that belongs to a person and is no task. */
-export function AccountPage({ user, apiUrl }: { user: { name: string; email: string }; apiUrl: string }) {
+export function AccountPage({ user, apiUrl, forget }: Props) {
   const router = useRouter();
   async function rename({ name }: { name: string }) {
     await answerOf(account.updateUser({ name }));
@@ -48,7 +54,7 @@ export function AccountPage({ user, apiUrl }: { user: { name: string; email: str
         about="Your account goes, and all your tasks with it, for good."
         button="Delete my account"
         look="danger"
-        act={deleteAccount}
+        act={({ password }: { password: string }) => deleteAccount(password, forget)}
       >
         <Field label="Your password" name="password" type="password" autoComplete="current-password" />
       </Part>
@@ -63,9 +69,10 @@ async function changePassword(said: { password: string; next: string; others: st
   return `Your password is changed${said.others ? ", and you are signed out everywhere else" : ""}.`;
 }
 
-function deleteAccount({ password }: { password: string }) {
+function deleteAccount(password: string, forget: Props["forget"]) {
   return withSession("exclusive", async () => {
     await answerOf(account.deleteUser({ password }));
+    await forget();
     location.replace("/sign-in?deleted");
     return new Promise<string>(() => {}); // so that nothing else leads away before
   });

@@ -4,20 +4,14 @@ import type { NewTask as NewTaskBody, Task } from "better-tasks-client";
 import { Calendar, Flag, Plus, Repeat, Tag, X } from "lucide-react";
 import { type FormEvent, type KeyboardEvent, type RefObject, useEffect, useMemo, useRef, useState } from "react";
 import { timeZone } from "@/lib/dates";
+import { useDraft } from "@/lib/draft";
+import { type Adding, useAdd, useForget, useSent } from "@/lib/outbox";
 import type { parse as Parse, Part } from "@/lib/quick";
-import { useAdd } from "@/lib/tasks";
 
 import { Notice } from "./Notice";
-import { readFields, TaskFields } from "./TaskFields";
+import { entriesOf, fill, readFields, TaskFields } from "./TaskFields";
 
 const ICONS = { due: Calendar, rule: Repeat, tag: Tag, priority: Flag };
-
-interface Adding {
-  body: NewTaskBody;
-  key: string; // the same key on a retry, so that a lost answer does not create the task twice
-  form: FormData;
-  problem?: string;
-}
 
 interface Props {
   titleField: RefObject<HTMLInputElement | null>;
@@ -30,8 +24,11 @@ export function NewTask({ titleField, adds }: Props) {
   const [text, setText] = useState("");
   const [ignored, setIgnored] = useState<ReadonlySet<string>>(new Set()); // parts of the text that are to stay text
   const [parse, setParse] = useState<typeof Parse>();
-  const [failed, setFailed] = useState<Adding[]>([]);
+  const [aside, setAside] = useState<Adding[]>([]);
+  const sent = useSent();
+  const forget = useForget();
   const form = useRef<HTMLFormElement>(null);
+  const draft = useDraft<Adding["form"]>("");
   const edited = useRef<Adding>(undefined);
 
   const quick = useMemo(
@@ -54,13 +51,14 @@ export function NewTask({ titleField, adds }: Props) {
     ignore(part);
   }
 
-  const drop = ({ key }: Adding) => setFailed((before) => before.filter((each) => each.key !== key));
+  const drop = ({ key }: Adding) => {
+    setAside((before) => before.filter((each) => each.key !== key));
+    forget(({ variables }) => variables !== undefined && "key" in variables && variables.key === key);
+  };
 
   function send(adding: Adding) {
     drop(adding);
-    add
-      .mutateAsync(adding)
-      .catch((error: Error) => setFailed((before) => [...before, { ...adding, problem: error.message }]));
+    add.mutate(adding);
   }
 
   /** The content of the form, with the key of its last attempt if nothing has changed since. */
@@ -70,7 +68,7 @@ export function NewTask({ titleField, adds }: Props) {
     const body = { ...form, ...said, title: title || form.title, tags: [...new Set([...(form.tags ?? []), ...tags])] };
     const before = edited.current;
     const isSame = before && JSON.stringify(before.body) === JSON.stringify(body);
-    return { body, key: isSame ? before.key : crypto.randomUUID(), form: new FormData(element) };
+    return { body, key: isSame ? before.key : crypto.randomUUID(), form: entriesOf(element) };
   }
 
   function submit(event: FormEvent<HTMLFormElement>) {
@@ -79,31 +77,50 @@ export function NewTask({ titleField, adds }: Props) {
     // Clear the form for the next task at once, however long the answer takes.
     edited.current = undefined;
     event.currentTarget.reset();
+    draft.drop();
     setText("");
     setOpen(false);
     setIgnored(new Set());
     titleField.current?.focus();
   }
 
+  function write(element: HTMLFormElement, entries: Adding["form"]) {
+    fill(element, entries);
+    setText(String(Object.fromEntries(entries).title));
+    draft.keep(entries);
+  }
+
+  useEffect(() => {
+    const typed = draft.read();
+    if (form.current && typed) write(form.current, typed);
+  }, []);
+
   function edit(adding: Adding) {
     const element = form.current;
     if (!element) return;
     const present = read(element);
     drop(adding);
-    if (present.body.title) setFailed((before) => [...before, { ...present, problem: "You were writing it." }]);
+    if (present.body.title) setAside((before) => [...before, present]);
     edited.current = adding;
     setOpen(true);
-    setText(String(adding.form.get("title")));
-    for (const [name, text] of adding.form) {
-      const field = element.elements.namedItem(name);
-      if (field && "value" in field) field.value = String(text);
-    }
+    write(element, adding.form);
     titleField.current?.focus();
   }
 
+  const refused: [Adding, string][] = [
+    ...sent.flatMap(({ status, variables, error }): [Adding, string][] =>
+      status === "error" && error && variables && "key" in variables ? [[variables, error.message]] : [],
+    ),
+    ...aside.map((adding): [Adding, string] => [adding, "You were writing it."]),
+  ];
   return (
     <>
-      <form ref={form} className="card new" onSubmit={submit}>
+      <form
+        ref={form}
+        className="card new"
+        onSubmit={submit}
+        onInput={(event) => draft.keep(entriesOf(event.currentTarget))}
+      >
         <div className="line">
           <Plus aria-hidden />
           <input
@@ -147,9 +164,9 @@ export function NewTask({ titleField, adds }: Props) {
           <TaskFields key={JSON.stringify(adds)} task={adds as Partial<Task>} />
         </div>
       </form>
-      {failed.map((adding) => (
+      {refused.map(([adding, problem]) => (
         <Notice key={adding.key} actions={{ Edit: () => edit(adding), "Try again": () => send(adding) }}>
-          “{adding.body.title}” was not added. {adding.problem}
+          “{adding.body.title}” was not added. {problem}
         </Notice>
       ))}
     </>

@@ -66,6 +66,16 @@ export function TaskFields({ task }: { task?: Partial<Task> }) {
   );
 }
 
+/** What is in the fields of a form, to fill them with it again. */
+export const entriesOf = (form: HTMLFormElement) => [...new FormData(form)] as [name: string, text: string][];
+
+export function fill(form: HTMLFormElement, entries: [name: string, text: string][]): void {
+  for (const [name, text] of entries) {
+    const field = form.elements.namedItem(name);
+    if (field && "value" in field) field.value = text;
+  }
+}
+
 const READ: Record<string, (text: string) => unknown> = {
   title: (text) => text,
   description: (text) => text || null,

@@ -1,8 +1,10 @@
 "use client";
 
-import type { Filters, Task } from "better-tasks-client";
+import { type Filters, isUnreachable, type Task } from "better-tasks-client";
 import { ListTodo, SearchX } from "lucide-react";
 import { Fragment, useCallback, useEffect, useRef, useState } from "react";
+
+import { Conflict, isOf, keyOf, latest, useSent, withAdded, withChanges } from "@/lib/outbox";
 import { useTags, useTasks } from "@/lib/tasks";
 import { SignedOutError } from "@/lib/token";
 import type { View } from "@/lib/views";
@@ -15,7 +17,7 @@ import { TaskRow } from "./TaskRow";
 function withHeld(listed: Map<string, Task>, held: ReadonlyMap<string, Task>, shown: Task[]): Task[] {
   const tasks = [...listed.values()];
   for (const [id, task] of held) {
-    if (listed.has(id)) continue;
+    if (listed.has(latest(task).id)) continue;
     const place = shown.findIndex((each) => each.id === id);
     const neighbour = shown.slice(0, Math.max(place, 0)).findLast((each) => listed.has(each.id));
     tasks.splice(tasks.findIndex((each) => each.id === neighbour?.id) + 1, 0, task);
@@ -35,6 +37,7 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
   const { data, error, isPending, isPlaceholderData, isFetching, refetch, errorUpdatedAt, ...next } = useTasks(filters);
   const { hasNextPage, fetchNextPage, isFetchingNextPage, isFetchNextPageError } = next;
   const colors = new Map(useTags().data?.map((tag) => [tag.name, tag.color]));
+  const sent = useSent();
   const [entered, setEntered] = useState<string>(); // the task that had the focus last: Tab leads to it
   const end = useRef<HTMLButtonElement>(null);
   // Tasks being edited or with a notice stay visible, even if a filter or another change removes them from the list.
@@ -58,20 +61,30 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
   }, [hasNextPage, isFetching, error, fetchNextPage]);
 
   const isFiltered = Boolean(filters.q || filters.priority);
-  const fitting = data?.pages.flatMap((page) => page.tasks.filter((task) => view.has?.(task, today) ?? true));
-  const listed = new Map(fitting?.map((task) => [task.id, task]));
+  const isHere = (task: Task) => view.has?.(task, today) ?? true;
+  const found = withAdded(data?.pages.flatMap(({ tasks }) => tasks) ?? [], filters, sent).filter(isHere);
+  const listed = new Map(found.map((task) => [task.id, task]));
+  // A refused change asks for an answer wherever its task is listed.
+  const asking = sent.flatMap(({ status, error, variables }): [string, Task][] => {
+    if (status !== "error" || !variables || !("task" in variables)) return [];
+    const task = latest(error instanceof Conflict ? error.found : variables.task);
+    return [[task.id, task]];
+  });
   const isInItsOrder = filters.sort === view.filters(today).sort;
   const headingOf = (task: Task) => (isInItsOrder ? view.heading?.(task, today) : undefined);
   const shown = useRef<Task[]>([]);
-  const tasks = withHeld(listed, held, shown.current);
-  useEffect(() => {
-    shown.current = tasks;
+  const tasks = withHeld(listed, new Map([...asking, ...held]), shown.current).flatMap((task) => {
+    const changes = sent.filter((each) => isOf(task, each));
+    return withChanges(task, changes) ? { task, changes } : [];
   });
-  const current = tasks.some(({ id }) => id === entered) ? entered : tasks[0]?.id;
-  const found = `${tasks.length}${hasNextPage ? " and more" : ""} ${tasks.length === 1 ? "task" : "tasks"} found.`;
+  useEffect(() => {
+    shown.current = tasks.map(({ task }) => task);
+  });
+  const current = tasks.some(({ task }) => task.id === entered) ? entered : tasks[0]?.task.id;
+  const counted = `${tasks.length}${hasNextPage ? " and more" : ""} ${tasks.length === 1 ? "task" : "tasks"} found.`;
   return (
     <section aria-label="Tasks" aria-busy={isPending || isPlaceholderData}>
-      {error && !(error instanceof SignedOutError) && (
+      {error && !(error instanceof SignedOutError) && !(data && isUnreachable(error)) && (
         <Notice
           key={errorUpdatedAt}
           actions={{ "Try again": () => (isFetchNextPageError ? fetchNextPage() : refetch()) }}
@@ -80,7 +93,7 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
         </Notice>
       )}
       <p role="status" className="heard">
-        {isFiltered && data && !isPlaceholderData && found}
+        {isFiltered && data && !isPlaceholderData && counted}
       </p>
       {isPending && <div className="card skeleton" role="status" aria-label="Loading …" />}
       {data && tasks.length === 0 && (
@@ -94,18 +107,19 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
           className="card tasks"
           onFocus={({ target }) => setEntered(target.closest<HTMLElement>(".task")?.dataset.id)}
         >
-          {tasks.map((task, place) => {
-            const before = tasks[place - 1];
+          {tasks.map(({ task, changes }, place) => {
+            const before = tasks[place - 1]?.task;
             const heading = headingOf(task);
             return (
-              <Fragment key={task.id}>
+              <Fragment key={keyOf(task)}>
                 {heading && (!before || headingOf(before) !== heading) && (
                   <li className="heading">
                     <h2>{heading}</h2>
                   </li>
                 )}
                 <TaskRow
-                  task={task}
+                  listed={task}
+                  sent={changes}
                   colors={colors}
                   hold={hold}
                   tabIndex={task.id === current ? 0 : -1}
@@ -117,7 +131,11 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
           })}
         </ul>
       )}
-      <Selection tasks={tasks} picked={picked} setPicked={setPicked} />
+      <Selection
+        tasks={tasks.flatMap(({ task }) => (task.user_id ? task : []))}
+        picked={picked}
+        setPicked={setPicked}
+      />
       {hasNextPage && (
         <button ref={end} className="more" type="button" disabled={isFetching} onClick={() => fetchNextPage()}>
           {isFetchingNextPage ? "Loading …" : "More tasks"}

@@ -1,18 +1,21 @@
 "use client";
 
-import { isConflict, isGone, type Task, type TaskChanges } from "better-tasks-client";
+import { isGone, type Task, type TaskChanges } from "better-tasks-client";
 import { Calendar, CircleDashed, Flag, Repeat, Trash2 } from "lucide-react";
 import { type KeyboardEvent, useEffect, useLayoutEffect, useRef, useState } from "react";
+
 import { endOf, readable } from "@/lib/dates";
-import { isMade, useChange, useLookUp, useRemove } from "@/lib/tasks";
+import { useDraft } from "@/lib/draft";
+import { type Change, Conflict, isOf, type Sent, useChange, useForget, useRemove, withChanges } from "@/lib/outbox";
 import { changesInWords, ruleInWords } from "@/lib/words";
 
 import { History } from "./History";
 import { Notice } from "./Notice";
-import { changedFields, readFields, TaskFields } from "./TaskFields";
+import { changedFields, entriesOf, fill, readFields, TaskFields } from "./TaskFields";
 
 interface Props {
-  task: Task;
+  listed: Task;
+  sent: Sent[]; // of this task
   colors: Map<string, string | null>;
   hold: (id: string, task: Task | undefined) => void;
   tabIndex: 0 | -1;
@@ -20,30 +23,43 @@ interface Props {
   pick: () => void;
 }
 
-export function TaskRow({ task, colors, hold, tabIndex, isPicked, pick }: Props) {
+export function TaskRow({ listed, sent, colors, hold, tabIndex, isPicked, pick }: Props) {
+  const task = withChanges(listed, sent) ?? listed;
   const change = useChange();
   const remove = useRemove();
-  const lookUp = useLookUp();
+  const forget = useForget();
   // The task as it was when editing began: a refetched list must not make an outdated form look current.
-  const [editing, setEditing] = useState<Task>();
-  const [unsaved, setUnsaved] = useState<{ task: Task; typed: TaskChanges }>(); // what Esc has closed
+  const draft = useDraft<{ seen: Task; form: [string, string][] }>(listed.id);
+  const [editing, setEditing] = useState<Task | undefined>(() => draft.read()?.seen);
+  const [isUnsaved, setUnsaved] = useState(false); // what was typed, and Esc has closed
   const form = useRef<HTMLFormElement>(null);
   const said = useRef<TaskChanges>({});
   const row = useRef<HTMLLIElement>(null);
   const titleButton = useRef<HTMLButtonElement>(null);
-  const mine = change.variables;
-  const now = lookUp.data;
-  const error = lookUp.error ?? change.error ?? remove.error;
-  // One change at a time: a second one would name a version that the first has just replaced.
-  const isBusy = change.isPending || remove.isPending || lookUp.isPending;
+  const refused = sent.filter(({ status }) => status === "error");
+  const error = refused.at(-1)?.error;
+  const now = error instanceof Conflict ? error.found : undefined;
+  const mine = refused.flatMap(({ variables }) => (variables && "body" in variables ? [variables as Change] : []));
+  const body = Object.assign({}, ...mine.map((each) => each.body)) as TaskChanges;
+  const isWaiting = sent.some(({ status }) => status === "pending");
   const isEditing = Boolean(editing);
-  const isHeld = Boolean(isEditing || isBusy || error || unsaved);
+  const isBusy = isEditing && change.isPending && !change.isPaused;
+  const isHeld = Boolean(isEditing || isWaiting || error || isUnsaved);
 
-  useEffect(() => hold(task.id, isHeld ? task : undefined), [hold, isHeld, task]);
+  useEffect(() => hold(listed.id, isHeld ? listed : undefined), [hold, isHeld, listed]);
+  useEffect(() => () => hold(listed.id, undefined), [hold, listed.id]);
+
+  // What has to wait is not waited for.
+  useEffect(() => {
+    if (!change.isPaused) return;
+    setEditing(undefined);
+    draft.drop();
+  }, [change.isPaused, change.submittedAt]);
 
   useEffect(() => {
     if (!isEditing || !form.current) return;
-    if (!unsaved) said.current = readFields(form.current);
+    said.current = readFields(form.current);
+    fill(form.current, draft.read()?.form ?? []);
     // Return the focus to where editing began, unless it has moved elsewhere.
     return () => {
       if (document.activeElement === document.body) titleButton.current?.focus();
@@ -63,67 +79,55 @@ export function TaskRow({ task, colors, hold, tabIndex, isPicked, pick }: Props)
 
   function close() {
     setEditing(undefined);
-    setUnsaved(undefined);
-    for (const mutation of [change, remove, lookUp]) mutation.reset();
+    setUnsaved(false);
+    draft.drop();
+    forget((each) => isOf(task, each));
   }
+
+  const edit = () => setEditing(draft.read()?.seen ?? task);
 
   /** Close the form, and keep what was typed. */
   function leave() {
-    const typed = form.current ? changedFields(form.current, said.current) : {};
-    close();
-    if (editing && Object.keys(typed).length) setUnsaved({ task: editing, typed });
+    if (!form.current || !Object.keys(changedFields(form.current, said.current)).length) return close();
+    setEditing(undefined);
+    setUnsaved(true);
   }
 
-  function make(seen: Task, body: TaskChanges) {
-    if (isBusy) return;
-    remove.reset();
-    lookUp.reset();
-    function onFound(found: Task) {
-      if (isMade(body, found))
-        close(); // our change was made, but its answer was lost
-      else if (!changesInWords(seen, found)) make(found, body); // no visible difference: try again
-    }
-    const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id, { onSuccess: onFound });
-    // If the form was opened meanwhile, it continues from the new version.
-    const goOn = ({ task: made }: { task: Task }) =>
-      setEditing((opened) => opened && { ...opened, version: made.version });
-    change.mutate({ task: seen, body }, { onSuccess: isEditing ? close : goOn, onError });
+  function make(seen: Task, changes: TaskChanges) {
+    forget((each) => isOf(task, each));
+    change.mutate({ task: { ...seen, id: task.id }, body: changes }, isEditing ? { onSuccess: close } : {});
   }
 
   /** Send the current content of the form, or without a form, the same change again. */
-  function save(seen: Task, sent: TaskChanges = {}) {
+  function save(seen: Task, changes: TaskChanges = {}) {
     if (form.current && !form.current.reportValidity()) return;
     // Only changed fields: the form shows a due date without seconds, and in the browser's offset.
-    make(seen, form.current ? changedFields(form.current, said.current) : sent);
+    make(seen, form.current ? changedFields(form.current, said.current) : changes);
   }
 
   function removeIt() {
-    if (isBusy) return;
-    change.reset();
-    lookUp.reset();
-    const onError = (refusal: Error) => isConflict(refusal) && lookUp.mutate(task.id);
-    remove.mutate(now && now.version > task.version ? now : task, { onError });
+    forget((each) => isOf(task, each));
+    remove.mutate({ task: now ?? task });
   }
 
   function notice() {
-    const goOn = () => setEditing(unsaved?.task);
-    if (unsaved && !isEditing)
-      return <Notice actions={{ "Go on": goOn, Discard: close }}>What you typed is not saved yet.</Notice>;
-    if (isBusy || !error) return null;
+    if (isUnsaved && !isEditing)
+      return <Notice actions={{ "Go on": edit, Discard: close }}>What you typed is not saved yet.</Notice>;
+    if (isWaiting || !error) return null;
     if (isGone(error)) return <Notice actions={{ Close: close }}>This task was deleted meanwhile.</Notice>;
-    if (isConflict(error) && now && mine)
+    if (now && mine[0])
       return (
-        <Notice asks actions={{ "Keep theirs": close, "Keep mine": () => save(now, mine.body) }}>
-          This task was changed meanwhile: {changesInWords(mine.task, now)}. Which one shall it be?
+        <Notice asks actions={{ "Keep theirs": close, "Keep mine": () => save(now, body) }}>
+          This task was changed meanwhile: {changesInWords(mine[0].task, now)}. Which one shall it be?
         </Notice>
       );
-    if (isConflict(error) && now)
+    if (now)
       return (
         <Notice asks actions={{ "Keep it": close, "Delete it": removeIt }}>
           This task was changed meanwhile, and is not deleted.
         </Notice>
       );
-    const again = mine ? () => save(mine.task, mine.body) : removeIt;
+    const again = mine[0] ? () => save(mine[0]?.task ?? task, body) : removeIt;
     return <Notice actions={{ Close: close, "Try again": again }}>{error.message}</Notice>;
   }
 
@@ -135,6 +139,7 @@ export function TaskRow({ task, colors, hold, tabIndex, isPicked, pick }: Props)
       {editing ? (
         <form
           ref={form}
+          onInput={(event) => draft.keep({ seen: editing, form: entriesOf(event.currentTarget) })}
           onSubmit={(event) => {
             event.preventDefault();
             save(editing);
@@ -147,13 +152,13 @@ export function TaskRow({ task, colors, hold, tabIndex, isPicked, pick }: Props)
             name="title"
             dir="auto"
             aria-label="Title"
-            defaultValue={unsaved?.typed.title ?? editing.title}
+            defaultValue={editing.title}
             maxLength={200}
             required
             // biome-ignore lint/a11y/noAutofocus: the user asked to edit
             autoFocus
           />
-          <TaskFields task={{ ...editing, ...(unsaved?.typed as Partial<Task>) }} />
+          <TaskFields task={editing} />
           <div className="line">
             <button className="primary" type="submit" disabled={isBusy}>
               Save
@@ -162,7 +167,7 @@ export function TaskRow({ task, colors, hold, tabIndex, isPicked, pick }: Props)
               Cancel
             </button>
           </div>
-          <History id={task.id} />
+          {task.user_id && <History id={task.id} />}
         </form>
       ) : (
         <div className="line">
@@ -185,7 +190,7 @@ export function TaskRow({ task, colors, hold, tabIndex, isPicked, pick }: Props)
               type="button"
               title="Edit"
               tabIndex={tabIndex}
-              onClick={() => setEditing(unsaved?.task ?? task)}
+              onClick={edit}
             >
               {task.title}
             </button>
@@ -218,6 +223,7 @@ export function TaskRow({ task, colors, hold, tabIndex, isPicked, pick }: Props)
               ))}
             </p>
           </div>
+          {(isWaiting || !task.user_id) && <small className="unsent">not sent yet</small>}
           <button
             className="quiet delete"
             type="button"

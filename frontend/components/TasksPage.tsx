@@ -16,14 +16,16 @@ import {
 import { flushSync } from "react-dom";
 
 import { authClient } from "@/lib/auth-client";
+import { keep } from "@/lib/keep";
 import { KEYS, useKeys } from "@/lib/keys";
 import { createLive } from "@/lib/live";
+import { createOutbox, unsentOf } from "@/lib/outbox";
 import { createSync } from "@/lib/sync";
 import { AppProvider, createQueries, type Done } from "@/lib/tasks";
 import { useToday } from "@/lib/today";
 import { apiFor } from "@/lib/token";
 import { refine, viewAt } from "@/lib/views";
-import { problemOf } from "@/lib/words";
+import { problemOf, waitInWords } from "@/lib/words";
 
 import { Brand } from "./Brand";
 import { ConnectionStatus } from "./ConnectionStatus";
@@ -46,6 +48,14 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
   const router = useRouter();
   const [api] = useState(() => apiFor(user.id, apiUrl));
   const [queries] = useState(() => createQueries(leave));
+  useState(() =>
+    createOutbox(
+      queries,
+      api,
+      (done) => setDone(done),
+      (words) => say(words),
+    ),
+  );
   const [live] = useState(() => createLive(api, { ...createSync(queries, api), onSignedOut: leave }));
   const connection = useSyncExternalStore(live.subscribe, live.connection, live.connection);
   const path = usePathname();
@@ -54,6 +64,8 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
   const view = viewAt(path);
   const [problem, setProblem] = useState("");
   const [done, setDone] = useState<Done>();
+  const [unsent, setUnsent] = useState(0); // what a sign-out would lose
+  const kept = useRef<ReturnType<typeof keep>>(undefined);
   const forget = useCallback(() => setDone(undefined), []);
   const [heard, setHeard] = useState<ReactNode>();
   // With a key, so that the same words are heard again.
@@ -67,6 +79,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
   const searchField = useRef<HTMLInputElement>(null);
 
   function leave() {
+    kept.current?.hide();
     router.replace("/sign-in");
     router.refresh();
   }
@@ -77,11 +90,21 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
     if (key === "Escape" && !nativeEvent.isComposing && field.closest(".new, .filters")) field.blur();
   }
 
-  async function signOut() {
+  async function signOut(isSure = false) {
+    const left = unsentOf(queries);
+    setUnsent(isSure ? 0 : left);
+    if (left && !isSure) return;
     const found = await problemOf(authClient.signOut());
     setProblem(found);
-    if (!found) leave();
+    if (found) return;
+    await kept.current?.erase();
+    leave();
   }
+
+  useEffect(() => {
+    kept.current = keep(queries, user.id, leave);
+    return kept.current.stop;
+  }, [queries, user.id]);
 
   useEffect(() => setPicked(undefined), [path]);
 
@@ -94,14 +117,14 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
     "New task": () => title.current?.focus(),
     ...(view && { Search: find, "Select tasks": () => setPicked(new Set()) }),
     "All keys": () => setDialog("keys"),
-    "Sign out": signOut,
+    "Sign out": () => signOut(),
   };
   useKeys({ n: commands["New task"], "[Shift]+/": find, "[Shift]+?": commands["All keys"] });
   useKeys({ "Control+k": () => setDialog("find"), "Meta+k": () => setDialog("find") }, () => false);
 
   return (
     <QueryClientProvider client={queries}>
-      <AppProvider value={{ api, isReady: connection !== "opening", offerUndo: setDone, say }}>
+      <AppProvider value={{ api, userId: user.id, isReady: connection !== "opening", offerUndo: setDone, say }}>
         <header>
           <Brand />
           <span className="who">
@@ -109,13 +132,20 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
               <UserRound aria-hidden /> {user.name}
             </ViewLink>
           </span>
-          <button className="quiet" type="button" onClick={signOut}>
+          <button className="quiet" type="button" onClick={() => signOut()}>
             <LogOut aria-hidden /> Sign out
           </button>
         </header>
         <Views />
         <main onKeyDown={onKey}>
-          {problem && <Notice actions={{ "Try again": signOut }}>You are still signed in. {problem}</Notice>}
+          {unsent > 0 && (
+            <Notice actions={{ Stay: () => setUnsent(0), "Sign out": () => signOut(true) }}>
+              {waitInWords(unsent)} If you sign out now, that is lost.
+            </Notice>
+          )}
+          {problem && (
+            <Notice actions={{ "Try again": () => signOut(true) }}>You are still signed in. {problem}</Notice>
+          )}
           <div className="line head">
             <h1>{view?.name ?? (path === "/account" ? "My account" : "Tags")}</h1>
             {view && (
@@ -152,7 +182,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
               />
             </>
           ) : path === "/account" ? (
-            <AccountPage user={user} apiUrl={apiUrl} />
+            <AccountPage user={user} apiUrl={apiUrl} forget={async () => kept.current?.erase()} />
           ) : (
             <TagsPage />
           )}

@@ -1,6 +1,7 @@
 import type { Query, QueryClient } from "@tanstack/react-query";
 
 import type { Api, Changes, Filters, Task } from "better-tasks-client";
+import { isBack } from "./outbox";
 import { newer, type Pages, show } from "./tasks";
 
 const REFETCH_MS = 500;
@@ -64,6 +65,7 @@ export function createSync(queries: QueryClient, api: Api) {
   return {
     /** Go on after a pause: without knowledge of what happened in it, everything is fetched again. */
     onOpen(isResumed: boolean): void {
+      isBack();
       if (queries.isMutating()) return; // as above
       queries.invalidateQueries(isResumed ? { predicate: ({ state }) => state.status === "error" } : {});
     },

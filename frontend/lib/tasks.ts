@@ -7,17 +7,8 @@ import {
   useInfiniteQuery,
   useMutation,
   useQuery,
-  useQueryClient,
 } from "@tanstack/react-query";
-import {
-  type Api,
-  type Filters,
-  isGone,
-  type ManyChanges,
-  type NewTask,
-  type Task,
-  type TaskChanges,
-} from "better-tasks-client";
+import type { Api, Filters, ManyChanges, Task, TaskChanges } from "better-tasks-client";
 import { createContext, useContext } from "react";
 import { SignedOutError } from "./token";
 
@@ -27,8 +18,11 @@ const PAGE_SIZE = 50;
 export function createQueries(onSignedOut: () => void): QueryClient {
   const onError = (error: Error) => error instanceof SignedOutError && onSignedOut();
   // Check later, when this change no longer counts as pending: two that end together would each wait for the other.
-  const onSettled = () => {
-    setTimeout(() => queries.isMutating() || queries.invalidateQueries());
+  const onSettled = (...[, error, , , mutation]: Parameters<NonNullable<MutationCache["config"]["onSettled"]>>) => {
+    setTimeout(() => {
+      if (!error) queries.getMutationCache().remove(mutation);
+      return queries.isMutating() || queries.invalidateQueries();
+    });
   };
   const queries: QueryClient = new QueryClient({
     queryCache: new QueryCache({ onError }),
@@ -50,6 +44,7 @@ export interface Done {
 
 interface App {
   api: Api;
+  userId: string;
   isReady: boolean; // queries wait until changes are followed, so that none is missed between the two
   offerUndo: (done: Done) => void;
   say: (words: string) => void; // to those who hear the page
@@ -115,50 +110,6 @@ export function useHistory(id: string) {
   });
 }
 
-export function useAdd() {
-  const { api, say } = useApp();
-  return useMutation({
-    mutationFn: ({ body, key }: { body: NewTask; key: string }) => api.add(body, key),
-    onSuccess: ({ title }) => say(`“${title}” was added.`),
-  });
-}
-
-interface Change {
-  task: Task; // as the user saw it: the API refuses to change an outdated version
-  body: TaskChanges;
-}
-
-/** Change a task: shown at once, and undone if the API refuses. */
-export function useChange() {
-  const { api, offerUndo, say } = useApp();
-  const queries = useQueryClient();
-  return useMutation({
-    mutationFn: ({ task, body }: Change) => api.change(task, body),
-    async onMutate({ task, body }) {
-      await queries.cancelQueries({ queryKey: ["tasks"] });
-      show(queries, task.id, (shown) => ({ ...shown, ...(body as Partial<Task>) }));
-    },
-    onError: (error, { task }) => show(queries, task.id, (shown) => (isGone(error) ? null : newer(shown, task))),
-    onSuccess({ task, seq }, { body }) {
-      show(queries, task.id, (shown) => newer(shown, task));
-      if (seq && body.status === "completed") offerUndo({ words: `“${task.title}” was completed.`, seq });
-      else say(`“${task.title}” was ${body.status === "pending" ? "reopened" : "saved"}.`);
-    },
-  });
-}
-
-export function useRemove() {
-  const { api, offerUndo } = useApp();
-  const queries = useQueryClient();
-  return useMutation({
-    mutationFn: (task: Task) => api.remove(task),
-    onSuccess({ seq }, task) {
-      show(queries, task.id, () => null);
-      if (seq) offerUndo({ words: `“${task.title}” was deleted.`, seq });
-    },
-  });
-}
-
 export function useRemoveCompleted() {
   const { api, offerUndo } = useApp();
   return useMutation({
@@ -217,15 +168,5 @@ export function useRemoveTag() {
     onSuccess({ seq }, name) {
       if (seq) offerUndo({ words: `The tag “${name}” was deleted.`, seq });
     },
-  });
-}
-
-/** Fetch the current task, after a change of an outdated version was refused. */
-export function useLookUp() {
-  const { api } = useApp();
-  const queries = useQueryClient();
-  return useMutation({
-    mutationFn: (id: string) => api.get(id),
-    onSuccess: (task) => show(queries, task.id, (shown) => newer(shown, task)),
   });
 }

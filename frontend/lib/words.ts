@@ -33,6 +33,8 @@ export function unreachable(): string {
     : "You are offline. Nothing is lost: try again when you are back.";
 }
 
+export const waitInWords = (count: number) => `${count} ${count === 1 ? "change waits" : "changes wait"} to be sent.`;
+
 /** The error of a Better Auth call as a sentence, or "". The client throws if no answer came. */
 export async function problemOf(asked: Promise<{ error: { message?: string | undefined } | null }>): Promise<string> {
   const { error } = await asked.catch(() => ({ error: { message: "" } }));
