@@ -199,7 +199,7 @@ def kept(page: Page) -> Any:
         const answer = (request) => new Promise((resolve) => { request.onsuccess = () => resolve(request.result); });
         const page = await (await caches.match("/", { cacheName: "page" }))?.text() ?? "";
         const store = (await answer(indexedDB.open("keyval-store"))).transaction("keyval").objectStore("keyval");
-        return JSON.stringify(await answer(store.getAll())) + page;
+        return JSON.stringify([...await answer(store.getAll()), ...Object.values(localStorage)]) + page;
     }""")
 
 

@@ -19,7 +19,9 @@ export function Notice({ children, actions = {}, asks }: Props) {
     element?.focus({ preventScroll: true });
     element?.scrollIntoView({ block: "nearest" });
     return () => {
-      if (element?.contains(document.activeElement)) before?.focus();
+      if (!element?.contains(document.activeElement)) return;
+      const title = element?.closest(".task")?.querySelector<HTMLElement>(".title");
+      (before?.isConnected ? before : title)?.focus();
     };
   }, [asks]);
 

@@ -1,5 +1,5 @@
 import { dehydrate, hydrate, type QueryClient } from "@tanstack/react-query";
-import { clear, del, get, keys, set } from "idb-keyval";
+import { clear, del, get, set } from "idb-keyval";
 
 import { isUnsent, latest, type Sent } from "./outbox";
 
@@ -9,6 +9,8 @@ const PAGE = "page"; // the name of the cache that public/sw.js has it in, too
 const FILES = "files";
 const SAVE_MS = 250;
 const MAX_AGE_MS = 30 * 24 * 3600 * 1000;
+
+const boxes = () => Object.keys(localStorage).filter((name) => name.startsWith(OUTBOX));
 
 interface Kept {
   userId: string;
@@ -54,25 +56,26 @@ export function keep(queries: QueryClient, userId: string, onSignedOut: () => vo
       each.state = { ...each.state, ...anew, variables: now };
     }
     if (mutations.length < onDisk) saveLists(); // before what is in them now is no longer in the outbox
-    if (mutations.length) set(outbox, { userId, state: { mutations } });
-    else if (onDisk) del(outbox);
+    // At once, so that a reload in the next moment finds it.
+    if (mutations.length) localStorage.setItem(outbox, JSON.stringify({ userId, state: { mutations } } satisfies Kept));
+    else if (onDisk) localStorage.removeItem(outbox);
     onDisk = mutations.length;
   }
 
   /** Take over what a tab has left that is no more. */
-  async function adopt(name: string) {
-    const left = await get<Kept>(name);
+  function adopt(name: string) {
+    const left: Kept = JSON.parse(localStorage.getItem(name) ?? "{}");
     if (signal.aborted) return;
-    if (left?.userId === userId) hydrate(queries, left.state);
+    if (left.userId === userId) hydrate(queries, left.state);
     saveOutbox();
-    await del(name);
+    localStorage.removeItem(name);
     queries.resumePausedMutations();
   }
 
   async function restore() {
     const lists = await get<Kept>(LISTS);
     if (lists?.userId === userId && !signal.aborted) hydrate(queries, lists.state);
-    for (const name of (await keys<string>()).filter((each) => each.startsWith(OUTBOX) && each !== outbox))
+    for (const name of boxes().filter((each) => each !== outbox))
       navigator.locks.request(name, { signal }, () => adopt(name)).catch(() => undefined);
   }
 
@@ -121,6 +124,7 @@ export function keep(queries: QueryClient, userId: string, onSignedOut: () => vo
     tabs.postMessage("");
     stop();
     sessionStorage.clear();
+    for (const name of boxes()) localStorage.removeItem(name);
     await Promise.all([caches.delete(PAGE), clear()]);
   }
 

@@ -1,4 +1,4 @@
-import type { HistoryEntry, Task } from "better-tasks-client";
+import type { ApiError, HistoryEntry, Task } from "better-tasks-client";
 import { readable } from "./dates";
 import { ruleInWords as inWords } from "./rules";
 
@@ -106,8 +106,8 @@ export function entryInWords({ action, changes, undoes }: HistoryEntry): string 
 }
 
 /** Why nothing was imported: an error of a row says where, “tasks.0.title must …”. */
-export function importProblem({ code, message }: { code: string | undefined; message: string }): string {
-  const [, what, number, field, words] = message.match(/^(task|tag)s\.(\d+)\.(\w+)\S* (.*)/) ?? [];
+export function importProblem({ code, message, problem }: ApiError): string {
+  const [, what, number, field, words] = problem.detail?.match(/^(task|tag)s\.(\d+)\.(\w+)\S* (.*)/) ?? [];
   const place = `In ${what} ${Number(number) + 1}, the ${FIELDS[field as Field] ?? field} ${words}`;
   const isOther = code === "INVALID_JSON" || code === "VALIDATION_ERROR";
   return `Nothing is imported. ${what ? place : isOther ? "This file is no JSON export." : message}`;
