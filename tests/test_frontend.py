@@ -743,7 +743,6 @@ def test_the_app_is_readable_and_accessible_on_every_screen(site: Site, device: 
         page.get_by_role("button", name="Filter").click() if device == "phone" else None
         page.get_by_label("Completed too").check()
         page.get_by_role("button", name="Filter").click() if device == "phone" else None
-        picture(page, f"app-{device}-{scheme}")
         page.get_by_role("button", name="Plan the summer", exact=True).click()
         page.get_by_role("button", name="More", exact=True).click()
         assert_accessible(page, site)
