@@ -52,15 +52,17 @@ def frontend(root: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def program_of_chromium() -> str:
     # The headless shell first: the same engine, without what only people look at.
     names = ("chromium-headless-shell", "chromium", "google-chrome")
     program = next(filter(None, map(shutil.which, names)), None)
-    if not program:
-        pytest.skip("Chromium is not installed")
+    return program or pytest.skip("Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=program_of_chromium(), args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()
 

@@ -1,13 +1,14 @@
 """Makes the pictures of each view for docs/images, by `npm --prefix frontend run pictures`; no test of its own."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.frontend import PHONE, Site, api_of, picture
 
-SIZES = {1280: {"viewport": {"width": 1280, "height": 800}}, 390: PHONE}
+SIZES: dict[int, dict[str, Any]] = {1280: {"viewport": {"width": 1280, "height": 800}}, 390: PHONE}
 VIEWS = ("today", "upcoming", "all", "completed", "tags", "tags/home", "account")
 COLORS = {"home": "#2b8a3e", "work": "#1971c2", "family": "#d9480f"}
 

@@ -38,7 +38,7 @@ def at_noon(site: Site) -> Iterator[tuple[Page, httpx.Client]]:
 
 def shown(page: Page) -> Any:
     """Return the headings and titles of a list."""
-    return page.locator(".heading h2, .title")
+    return page.locator(".tasks h2, .title")
 
 
 def test_today_has_what_is_overdue_and_then_what_is_due_today(site: Site) -> None:

@@ -3,6 +3,7 @@
 import type { NewTask as NewTaskBody, Task } from "better-tasks-client";
 import { Calendar, Flag, Plus, Repeat, Tag, X } from "lucide-react";
 import { type FormEvent, type KeyboardEvent, type RefObject, useEffect, useMemo, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 import { timeZone } from "@/lib/dates";
 import { useDraft } from "@/lib/draft";
 import { type Adding, useAdd, useForget, useSent } from "@/lib/outbox";
@@ -11,6 +12,7 @@ import type { parse as Parse, Part } from "@/lib/quick";
 import { Notice } from "./Notice";
 import { entriesOf, fill, readFields, TaskFields } from "./TaskFields";
 
+const plain: typeof Parse = (title) => ({ title, tags: [], parts: [] });
 const ICONS = { due: Calendar, rule: Repeat, tag: Tag, priority: Flag };
 
 interface Props {
@@ -37,10 +39,12 @@ export function NewTask({ titleField, adds }: Props) {
   );
   const ignore = (part: Part) => setIgnored((before) => new Set([...before, part.text]));
 
-  useEffect(() => {
-    // Later than the page itself, of which it would be a tenth.
-    import("@/lib/quick").then((loaded) => setParse(() => loaded.parse));
-  }, []);
+  /** Load what understands the text once there is one: of the page itself it would be a tenth. */
+  const load = () =>
+    import("@/lib/quick").then(
+      (loaded) => flushSync(() => setParse(() => loaded.parse)),
+      () => setParse(() => plain),
+    );
 
   function onKey(event: KeyboardEvent<HTMLInputElement>) {
     const { selectionStart, selectionEnd } = event.currentTarget;
@@ -73,6 +77,7 @@ export function NewTask({ titleField, adds }: Props) {
 
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
+    if (!parse) return void load().then(() => form.current?.requestSubmit());
     send(read(event.currentTarget));
     // Clear the form for the next task at once, however long the answer takes.
     edited.current = undefined;
@@ -88,6 +93,7 @@ export function NewTask({ titleField, adds }: Props) {
     fill(element, entries);
     setText(String(Object.fromEntries(entries).title));
     draft.keep(entries);
+    load();
   }
 
   useEffect(() => {
@@ -119,6 +125,7 @@ export function NewTask({ titleField, adds }: Props) {
         ref={form}
         className="card new"
         onSubmit={submit}
+        onFocus={load}
         onInput={(event) => draft.keep(entriesOf(event.currentTarget))}
       >
         <div className="line">

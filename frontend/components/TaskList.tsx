@@ -1,8 +1,9 @@
 "use client";
 
+import { defaultRangeExtractor, useWindowVirtualizer } from "@tanstack/react-virtual";
 import { type Filters, isUnreachable, type Task } from "better-tasks-client";
 import { ListTodo, SearchX } from "lucide-react";
-import { Fragment, useCallback, useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 
 import { Conflict, isOf, keyOf, latest, useSent, withAdded, withChanges } from "@/lib/outbox";
 import { useTags, useTasks } from "@/lib/tasks";
@@ -12,6 +13,8 @@ import type { View } from "@/lib/views";
 import { Notice } from "./Notice";
 import { type Picked, Selection, toggled } from "./Selection";
 import { TaskRow } from "./TaskRow";
+
+const ROW_PX = 66; // until a row is there and can be measured
 
 /** Add the held tasks that are not listed any more, each below the task that it was below. */
 function withHeld(listed: Map<string, Task>, held: ReadonlyMap<string, Task>, shown: Task[]): Task[] {
@@ -40,6 +43,7 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
   const sent = useSent();
   const [entered, setEntered] = useState<string>(); // the task that had the focus last: Tab leads to it
   const end = useRef<HTMLButtonElement>(null);
+  const list = useRef<HTMLUListElement>(null);
   // Tasks being edited or with a notice stay visible, even if a filter or another change removes them from the list.
   const [held, setHeld] = useState<ReadonlyMap<string, Task>>(new Map());
   const hold = useCallback((id: string, task: Task | undefined) => {
@@ -73,14 +77,33 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
   const isInItsOrder = filters.sort === view.filters(today).sort;
   const headingOf = (task: Task) => (isInItsOrder ? view.heading?.(task, today) : undefined);
   const shown = useRef<Task[]>([]);
-  const tasks = withHeld(listed, new Map([...asking, ...held]), shown.current).flatMap((task) => {
+  const kept = new Map([...asking, ...held]);
+  const tasks = withHeld(listed, kept, shown.current).flatMap((task) => {
     const changes = sent.filter((each) => isOf(task, each));
     return withChanges(task, changes) ? { task, changes } : [];
   });
   useEffect(() => {
     shown.current = tasks.map(({ task }) => task);
   });
-  const current = tasks.some(({ task }) => task.id === entered) ? entered : tasks[0]?.task.id;
+  const current = Math.max(
+    0,
+    tasks.findIndex(({ task }) => task.id === entered),
+  );
+  const top = list.current?.offsetTop ?? 0;
+  const { getVirtualItems, getTotalSize, measureElement } = useWindowVirtualizer({
+    count: tasks.length,
+    estimateSize: () => ROW_PX,
+    overscan: 10,
+    scrollMargin: top,
+    getItemKey: (place) => keyOf((tasks[place] as (typeof tasks)[0]).task),
+    // Besides what is in view, the row that Tab leads to with the two beside it, and those that must not be lost.
+    rangeExtractor: (range) => {
+      const others = tasks.flatMap(({ task }, place) => (kept.has(task.id) ? place : []));
+      const near = [current - 1, current, current + 1].filter((place) => place in tasks);
+      return [...new Set([...defaultRangeExtractor(range), ...near, ...others])].sort((one, other) => one - other);
+    },
+  });
+  const rows = getVirtualItems();
   const counted = `${tasks.length}${hasNextPage ? " and more" : ""} ${tasks.length === 1 ? "task" : "tasks"} found.`;
   return (
     <section aria-label="Tasks" aria-busy={isPending || isPlaceholderData}>
@@ -104,29 +127,34 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
       )}
       {tasks.length > 0 && (
         <ul
+          ref={list}
           className="card tasks"
+          style={{ paddingBottom: getTotalSize() - (rows.at(-1)?.end ?? top) + top }}
           onFocus={({ target }) => setEntered(target.closest<HTMLElement>(".task")?.dataset.id)}
         >
-          {tasks.map(({ task, changes }, place) => {
-            const before = tasks[place - 1]?.task;
-            const heading = headingOf(task);
+          {rows.map(({ key, index, start }, nth) => {
+            const { task, changes } = tasks[index] as (typeof tasks)[0];
+            const [before, heading] = [tasks[index - 1]?.task, headingOf(task)];
             return (
-              <Fragment key={keyOf(task)}>
-                {heading && (!before || headingOf(before) !== heading) && (
-                  <li className="heading">
-                    <h2>{heading}</h2>
-                  </li>
-                )}
+              <li
+                key={key}
+                ref={measureElement}
+                data-index={index}
+                aria-setsize={hasNextPage ? -1 : tasks.length}
+                aria-posinset={index + 1}
+                style={{ marginTop: start - (rows[nth - 1]?.end ?? top) }}
+              >
+                {heading && (!before || headingOf(before) !== heading) && <h2>{heading}</h2>}
                 <TaskRow
                   listed={task}
                   sent={changes}
                   colors={colors}
                   hold={hold}
-                  tabIndex={task.id === current ? 0 : -1}
+                  tabIndex={index === current ? 0 : -1}
                   isPicked={picked?.has(task.id)}
                   pick={() => setPicked(toggled(picked, task.id))}
                 />
-              </Fragment>
+              </li>
             );
           })}
         </ul>

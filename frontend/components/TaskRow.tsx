@@ -34,7 +34,7 @@ export function TaskRow({ listed, sent, colors, hold, tabIndex, isPicked, pick }
   const [isUnsaved, setUnsaved] = useState(false); // what was typed, and Esc has closed
   const form = useRef<HTMLFormElement>(null);
   const said = useRef<TaskChanges>({});
-  const row = useRef<HTMLLIElement>(null);
+  const row = useRef<HTMLDivElement>(null);
   const titleButton = useRef<HTMLButtonElement>(null);
   const refused = sent.filter(({ status }) => status === "error");
   const error = refused.at(-1)?.error;
@@ -71,7 +71,7 @@ export function TaskRow({ listed, sent, colors, hold, tabIndex, isPicked, pick }
     return () => {
       if (!element?.contains(document.activeElement)) return;
       // Keep keyboard users in the list: focus the task next to the one that disappears.
-      const rows = [...(element.parentElement?.querySelectorAll(":scope > .task") ?? [])];
+      const rows = [...document.querySelectorAll(".task[data-id]")];
       const place = rows.indexOf(element);
       (rows[place + 1] ?? rows[place - 1])?.querySelector<HTMLElement>(".title")?.focus();
     };
@@ -135,7 +135,7 @@ export function TaskRow({ listed, sent, colors, hold, tabIndex, isPicked, pick }
   const complete = () => make(task, { status: completed ? "pending" : "completed" });
   const isLate = task.due_date && !completed && endOf(task.due_date) < new Date();
   return (
-    <li ref={row} data-id={task.id} className={`task${completed ? " completed" : ""}${isPicked ? " picked" : ""}`}>
+    <div ref={row} data-id={task.id} className={`task${completed ? " completed" : ""}${isPicked ? " picked" : ""}`}>
       {editing ? (
         <form
           ref={form}
@@ -236,6 +236,6 @@ export function TaskRow({ listed, sent, colors, hold, tabIndex, isPicked, pick }
         </div>
       )}
       {notice()}
-    </li>
+    </div>
   );
 }

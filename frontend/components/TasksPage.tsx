@@ -15,7 +15,6 @@ import {
 } from "react";
 import { flushSync } from "react-dom";
 
-import { authClient } from "@/lib/auth-client";
 import { keep } from "@/lib/keep";
 import { KEYS, useKeys } from "@/lib/keys";
 import { createLive } from "@/lib/live";
@@ -94,7 +93,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
     const left = unsentOf(queries);
     setUnsent(isSure ? 0 : left);
     if (left && !isSure) return;
-    const found = await problemOf(authClient.signOut());
+    const found = await problemOf(import("@/lib/auth-client").then(({ authClient }) => authClient.signOut()));
     setProblem(found);
     if (found) return;
     await kept.current?.erase();

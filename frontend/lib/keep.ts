@@ -83,6 +83,7 @@ export function keep(queries: QueryClient, userId: string, onSignedOut: () => vo
   async function prepare() {
     await navigator.serviceWorker.register("/sw.js");
     await navigator.serviceWorker.ready;
+    await import("./quick"); // which is loaded later than the page
     const [pages, files] = [await caches.open(PAGE), await caches.open(FILES)];
     if (!(await pages.match("/"))) {
       const page = await fetch("/today");

@@ -13,6 +13,7 @@ import { createContext, useContext } from "react";
 import { SignedOutError } from "./token";
 
 const PAGE_SIZE = 50;
+const NEXT_SIZE = 500; // so that a long list is fetched again in few requests
 
 /** Return the cache of the API's data. Everything is fetched again when the last pending change has ended. */
 export function createQueries(onSignedOut: () => void): QueryClient {
@@ -88,7 +89,7 @@ export function useTasks(filters: Filters) {
   return useInfiniteQuery({
     enabled: isReady,
     queryKey: ["tasks", filters],
-    queryFn: ({ pageParam }) => api.list({ ...filters, limit: PAGE_SIZE }, pageParam),
+    queryFn: ({ pageParam }) => api.list({ ...filters, limit: pageParam ? NEXT_SIZE : PAGE_SIZE }, pageParam),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next,
     placeholderData: keepPreviousData,
