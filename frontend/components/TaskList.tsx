@@ -144,7 +144,9 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
                 aria-posinset={index + 1}
                 style={{ marginTop: start - (rows[nth - 1]?.end ?? top) }}
               >
-                {heading && (!before || headingOf(before) !== heading) && <h2>{heading}</h2>}
+                {heading && (!before || headingOf(before) !== heading) && (
+                  <h2 className={heading === "Overdue" ? "late" : ""}>{heading}</h2>
+                )}
                 <TaskRow
                   listed={task}
                   sent={changes}
