@@ -39,7 +39,7 @@ def test_an_app_that_is_connected_as_it_says_has_its_users_tasks(
 
 def test_what_it_shows_of_the_frontend_is_what_the_frontend_has(guide: str, root: Path) -> None:
     shown = [each for each in snippets(guide, "ts") if each.startswith("// frontend/")]
-    assert len(shown) == 4
+    assert len(shown) == 3
     for each in shown:
         path, _, text = each.removeprefix("// ").partition("\n")
         assert text in (root / path).read_text(), path

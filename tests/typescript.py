@@ -76,7 +76,7 @@ def pasted(client_project: Path, guide: str) -> Path:
         path = client_project / "node_modules" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    shown = re.findall(r"```tsx?\n// (?:frontend/lib/)?([\w-]+\.tsx?)\n(.*?)```", guide, re.DOTALL)
+    shown = re.findall(r"```tsx?\n// (?:(?:frontend/)?lib/)?([\w-]+\.tsx?)\n(.*?)```", guide, re.DOTALL)
     modules: dict[str, str] = {}
     for name, text in shown:
         modules.setdefault(name, text)  # the first auth.ts, and not what recipes add to it

@@ -145,7 +145,7 @@ export function TaskList({ view, filters, today, picked, setPicked }: Props) {
                 style={{ marginTop: start - (rows[nth - 1]?.end ?? top) }}
               >
                 {heading && (!before || headingOf(before) !== heading) && (
-                  <h2 className={heading === "Overdue" ? "late" : ""}>{heading}</h2>
+                  <h2 className={heading === "Overdue" ? "overdue" : ""}>{heading}</h2>
                 )}
                 <TaskRow
                   listed={task}
