@@ -50,11 +50,13 @@ export function SignIn({ token, isExpired, isDeleted, canMail }: Props) {
     const found = await problemOf(ask((name) => String(data.get(name))));
     if (found) setProblem(found === "Email not verified" ? "Open the link that we have just sent you first." : found);
     else if (form === "forgotten" || (isNew && canMail)) setSentTo(String(data.get("email")));
-    else {
+    else if (form === "reset") {
+      history.replaceState(null, "", "/sign-in");
+      show("known"); // the new password ended all sessions
+    } else {
       router.replace("/");
       router.refresh();
-      if (form !== "reset") return;
-      show("known"); // the new password ended all sessions
+      return;
     }
     setBusy(false);
   }
