@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from tests.conftest import serving
-from tests.frontend import LISTS, Site, add, api_of, assert_accessible, done, task
+from tests.frontend import LISTS, Site, add, api_of, assert_accessible, done, held, task
 from tests.project import Copy, wait_until
 
 LOST = "Connection lost. Changes will appear when it is back."
@@ -297,6 +297,19 @@ def test_an_api_that_is_killed_is_told_of_and_what_happened_meanwhile_appears_wi
         expect(page.get_by_label("Title")).to_be_focused()
         assert page.evaluate("window.isSamePage")
         assert lists(sent) == []
+
+
+def test_a_list_does_not_wait_for_the_stream_and_nothing_between_the_two_is_missed(site: Site) -> None:
+    with site.person() as page, api_of(page, site) as api:
+        page.goto("about:blank")
+        api.post("/api/tasks", json={"title": "Before"}).raise_for_status()
+        opened = held(page, re.compile("/api/events"), "GET")
+        page.goto(site.everything)
+        open_it = opened()
+        expect(task(page, "Before")).to_be_visible()
+        api.post("/api/tasks", json={"title": "Between"}).raise_for_status()
+        open_it()
+        expect(task(page, "Between")).to_be_visible()
 
 
 def test_a_browser_that_is_online_again_catches_up_at_once(site: Site) -> None:

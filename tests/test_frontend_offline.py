@@ -250,7 +250,7 @@ def test_whoever_comes_back_finds_what_was_not_sent(site: Site) -> None:
         page.get_by_label("E-mail").fill(email)
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("heading", name="Today")).to_be_visible()
+        expect(page.get_by_role("heading", name="Today", level=1)).to_be_visible()
         page.goto(site.everything)
         expect(task(page, "Unsent")).to_be_visible()
         waits(page, 0)

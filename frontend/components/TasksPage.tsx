@@ -123,7 +123,7 @@ export function TasksPage({ user, apiUrl }: { user: { id: string; name: string; 
 
   return (
     <QueryClientProvider client={queries}>
-      <AppProvider value={{ api, userId: user.id, isReady: connection !== "opening", offerUndo: setDone, say }}>
+      <AppProvider value={{ api, userId: user.id, offerUndo: setDone, say }}>
         <header>
           <Brand />
           <span className="who">

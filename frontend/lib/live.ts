@@ -2,8 +2,8 @@ import type { Api, Changes } from "better-tasks-client";
 
 const GRACE_MS = 2000;
 
-/** `opening` until a first stream has begun, or failed; `lost` after two seconds without one; else `open`. */
-export type Connection = "opening" | "open" | "lost";
+/** `lost` after two seconds without a stream. */
+export type Connection = "open" | "lost";
 
 interface Listener {
   /** A stream begins: after the last event that was read, or without any knowledge of what was before. */
@@ -14,7 +14,7 @@ interface Listener {
 
 /** Follow the user's changes. Return a store for `useSyncExternalStore` that says how the connection is. */
 export function createLive(api: Api, { onOpen, onChanges, onSignedOut }: Listener) {
-  let connection: Connection = "opening";
+  let connection: Connection = "open";
   let tell = () => {};
   let since: number | undefined;
   let stream: AbortController | undefined;
@@ -53,10 +53,7 @@ export function createLive(api: Api, { onOpen, onChanges, onSignedOut }: Listene
           since = changes.seq;
           onChanges(changes);
         },
-        onLost() {
-          wait();
-          if (connection === "opening") become("open");
-        },
+        onLost: wait,
       })
       .catch(onSignedOut);
   }

@@ -63,11 +63,15 @@ export function createSync(queries: QueryClient, api: Api) {
   }
 
   return {
-    /** Go on after a pause: without knowledge of what happened in it, everything is fetched again. */
-    onOpen(isResumed: boolean): void {
+    /** Begin, or go on after a pause: without knowledge of what happened before, everything is fetched again. */
+    async onOpen(isResumed: boolean): Promise<void> {
       isBack();
       if (queries.isMutating()) return; // as above
-      queries.invalidateQueries(isResumed ? { predicate: ({ state }) => state.status === "error" } : {});
+      if (isResumed) return queries.invalidateQueries({ predicate: ({ state }) => state.status === "error" });
+      // A page does not wait for its stream. So what it fetches for the first time may be from before, and comes again.
+      const first = queries.getQueryCache().findAll({ predicate: ({ state }) => state.data === undefined });
+      await Promise.allSettled(first.map(({ promise }) => promise));
+      return queries.invalidateQueries();
     },
 
     onChanges({ seq, changes }: Changes): void {

@@ -46,7 +46,6 @@ export interface Done {
 interface App {
   api: Api;
   userId: string;
-  isReady: boolean; // queries wait until changes are followed, so that none is missed between the two
   offerUndo: (done: Done) => void;
   say: (words: string) => void; // to those who hear the page
 }
@@ -85,9 +84,8 @@ export function show(queries: QueryClient, id: string, change: (task: Task) => T
 }
 
 export function useTasks(filters: Filters) {
-  const { api, isReady } = useApp();
+  const { api } = useApp();
   return useInfiniteQuery({
-    enabled: isReady,
     queryKey: ["tasks", filters],
     queryFn: ({ pageParam }) => api.list({ ...filters, limit: pageParam ? NEXT_SIZE : PAGE_SIZE }, pageParam),
     initialPageParam: undefined as string | undefined,
@@ -97,8 +95,8 @@ export function useTasks(filters: Filters) {
 }
 
 export function useTags() {
-  const { api, isReady } = useApp();
-  return useQuery({ enabled: isReady, queryKey: ["tags"], queryFn: () => api.tags() });
+  const { api } = useApp();
+  return useQuery({ queryKey: ["tags"], queryFn: () => api.tags() });
 }
 
 export function useHistory(id: string) {
