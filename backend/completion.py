@@ -155,6 +155,7 @@ class TaskStatements(Statements):
     @cached_property
     def create_spelled(self) -> Logged:
         """Make a task with its tags as the caller spells them."""
+        # With a condition, if only that it is true, it is an INSERT ... SELECT, which can read the spelling.
         return self._create(self.given([*self.fields, TAGS]), true())
 
     def made(self) -> dict[str, Any]:

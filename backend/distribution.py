@@ -17,17 +17,16 @@ LOCAL = """
 CANNOT_LOG_IN = "SELECT rolname FROM pg_roles WHERE rolname = ANY (:roles) AND NOT rolcanlogin"
 
 
-def distribute(connection: Connection) -> list[str]:
-    """Distribute what is not yet, in a transaction of its own, and return the names of those tables.
+def distribute(connection: Connection) -> None:
+    """Distribute the tables that are not yet, and move their rows, in the transaction of the connection.
 
     Nothing is done where Citus is not installed. The roles of the API are let in, because Citus connects to its
     workers as the role that a request runs as; they have no password of their own.
     """
     if not connection.scalar(text(EXTENSION)):
-        return []
+        return
     for role in connection.scalars(text(CANNOT_LOG_IN), {"roles": list(ROLES)}).all():
         connection.execute(text(f"ALTER ROLE {role} LOGIN"))
-    done = []
     for table in METADATA.sorted_tables:  # a parent before its children
         if table.name in KEEPERS_TABLES:
             continue  # of no user's rows: it stays on the coordinator, with the revision's own
@@ -38,7 +37,7 @@ def distribute(connection: Connection) -> list[str]:
         if forced:  # it would keep even its owner from handing its rows over
             connection.execute(text(f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY"))
         connection.execute(text("SELECT create_distributed_table(:name, 'user_id')"), {"name": name})
+        # Else the rows would stay on the coordinator, too, where no erasure finds them.
+        connection.execute(text("SELECT truncate_local_data_after_distributing_table(:name)"), {"name": name})
         if forced:
             connection.execute(text(f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY"))
-        done.append(table.name)
-    return done

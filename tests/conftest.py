@@ -27,7 +27,6 @@ from backend.database import Database
 from backend.embedded import EmbeddedServer
 from backend.server import KEEP_ALIVE_SECONDS, Protocol
 from backend.settings import Settings
-from tests import citus
 from tests.project import PATIENCE_SECONDS, Copy
 from tests.servers import Redis
 from tests.wire import Wire, tapped
@@ -105,20 +104,39 @@ def execute(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
         connection.close()
 
 
+def workers(server: str) -> list[str]:
+    """Return the URLs of the workers of a Citus coordinator; none of any other server."""
+    if not execute(server, "SELECT 1 FROM pg_extension WHERE extname = 'citus'"):
+        return []
+    rows = execute(server, "SELECT nodename, nodeport FROM pg_dist_node WHERE noderole = 'primary' AND groupid <> 0")
+    return [str(httpx.URL(server).copy_with(host=host, port=port)) for host, port in rows]
+
+
+def spread(coordinator: str, others: list[httpx.URL]) -> None:
+    """Install Citus in a database that is on each of these nodes, and make the first one the coordinator."""
+    for node in (httpx.URL(coordinator), *others):
+        execute(str(node), "CREATE EXTENSION citus")
+    own = httpx.URL(coordinator)
+    execute(coordinator, "SELECT citus_set_coordinator_host(%s, %s)", own.host, own.port or 5432)
+    for node in others:
+        execute(coordinator, "SELECT citus_add_node(%s, %s)", node.host, node.port or 5432)
+
+
 @contextmanager
 def throwaway_database(server: str) -> Iterator[str]:
     """Yield the URL of a new and empty database, which is dropped at the end."""
     name = f"better_tasks_test_{uuid.uuid4().hex[:12]}"
     url = str(httpx.URL(server).copy_with(path=f"/{name}"))
-    if citus.workers(server):
-        with citus.spread(server, name):
-            yield url
-        return
-    execute(server, f"CREATE DATABASE {name}")
+    nodes = [httpx.URL(node) for node in (server, *workers(server))]
     try:
+        for node in nodes:
+            execute(str(node), f"CREATE DATABASE {name}")
+        if nodes[1:]:
+            spread(url, [node.copy_with(path=f"/{name}") for node in nodes[1:]])
         yield url
     finally:
-        execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+        for node in nodes:
+            execute(str(node), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -216,7 +216,7 @@ const BLANK = {
 const dueOf = ({ due_date }: Task) => due_date ?? "none";
 
 /** Put a new task into a list, if the list has such tasks: where the API will, as far as can be known here. */
-export function insert(tasks: Task[], task: Task, { q, status, priority, tag = [], sort }: Filters): Task[] {
+function insert(tasks: Task[], task: Task, { q, status, priority, tag = [], sort }: Filters): Task[] {
   const isIn =
     !q &&
     (status?.includes(task.status) ?? true) &&
